@@ -1,0 +1,179 @@
+"""Every error that the project raises, with its code.
+
+What belongs here: the classes, their codes, and whether a retry can help. What does not: deciding
+what to do about an error; the builders do that once, where the failure becomes a run's outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+
+class DataflowError(Exception):
+    """A failure that says where it happened, what is to blame and how to mend it.
+
+    Attributes:
+        code: Stable identifier of the kind of failure, such as ``DA201``.
+        transient: Whether the same work may succeed when it is tried again.
+        problem: One sentence that says what is wrong.
+        mend: One sentence that says what to do about it.
+        source: The source or entity concerned, if known.
+        partition: The partition key concerned, if known.
+        culprit: The file, column, rule or table to look at, if known.
+    """
+
+    code: ClassVar[str] = "DA000"
+    transient: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        mend: str,
+        source: str | None = None,
+        partition: str | None = None,
+        culprit: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.mend = mend
+        self.source = source
+        self.partition = partition
+        self.culprit = culprit
+
+    def at(self, *, source: str | None = None, partition: str | None = None) -> Self:
+        """Fill in where the failure happened, where that is not known yet, and return self."""
+        self.source = self.source or source
+        self.partition = self.partition or partition
+        return self
+
+    def __str__(self) -> str:
+        places = (("source", self.source), ("partition", self.partition), ("at", self.culprit))
+        where = ", ".join(f"{word} {value!r}" for word, value in places if value)
+        return f"[{self.code}] {where + ': ' if where else ''}{self.problem} Mend: {self.mend}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {
+            "mend": self.mend,
+            "source": self.source,
+            "partition": self.partition,
+            "culprit": self.culprit,
+        }
+        return _rebuild, (type(self), self.problem, state)
+
+
+def _rebuild(kind: type[DataflowError], problem: str, state: dict[str, Any]) -> DataflowError:
+    """Make an error again in another process; keyword-only arguments do not survive pickling."""
+    return kind(problem, **state)
+
+
+class DeclarationError(DataflowError):
+    """A declaration is wrong: it cannot be loaded."""
+
+    code = "DA101"
+
+
+class ExpressionError(DeclarationError):
+    """An SQL expression of a declaration does not parse, or names what does not exist."""
+
+    code = "DA102"
+
+
+class SettingsError(DataflowError):
+    """The environment is configured wrongly."""
+
+    code = "DA110"
+
+
+class NothingReceivedError(DataflowError):
+    """No file, or no row, arrived for a partition that must not be empty."""
+
+    code = "DA201"
+
+
+class UnreadableFileError(DataflowError):
+    """A file cannot be read at all: truncated, encrypted, corrupt, or forbidden."""
+
+    code = "DA202"
+
+
+class HeaderError(DataflowError):
+    """A file's header lacks what the contract requires, or cannot be found."""
+
+    code = "DA203"
+
+
+class FileChangedError(DataflowError):
+    """A file changed, or vanished, while it was being read."""
+
+    code = "DA204"
+    transient = True
+
+
+class QuarantineLimitError(DataflowError):
+    """More rows broke the contract than the declaration allows."""
+
+    code = "DA301"
+
+
+class BlockingRuleError(DataflowError):
+    """Rows broke a rule of severity ``block``."""
+
+    code = "DA302"
+
+
+class ConservationError(DataflowError):
+    """Rows were lost or invented between two layers: a bug of ours."""
+
+    code = "DA303"
+
+
+class RowCountError(DataflowError):
+    """A partition holds fewer or more rows than the declaration allows."""
+
+    code = "DA304"
+
+
+class EntityKeyError(DataflowError):
+    """Mapped rows have no value in a key column of the entity."""
+
+    code = "DA401"
+
+
+class MappingError(DataflowError):
+    """A mapping expression failed on the data."""
+
+    code = "DA402"
+
+
+class PartitionBusyError(DataflowError):
+    """Another run is publishing the same partition."""
+
+    code = "DA501"
+    transient = True
+
+
+class WarehouseLockedError(DataflowError):
+    """Another program keeps the warehouse locked."""
+
+    code = "DA502"
+    transient = True
+
+
+class WarehouseSchemaError(DataflowError):
+    """The warehouse's table cannot take the declared columns without losing data."""
+
+    code = "DA503"
+
+
+class PartitionMissingError(DataflowError):
+    """A layer that this one reads has not been published for the partition."""
+
+    code = "DA504"
+
+
+class StorageError(DataflowError):
+    """The lake or the warehouse cannot be written: full, read-only, or gone."""
+
+    code = "DA505"
+    transient = True
