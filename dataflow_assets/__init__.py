@@ -1,0 +1,1 @@
+"""Declared sources to one trustworthy warehouse, as Dagster assets."""

@@ -1,0 +1,193 @@
+"""The contract: the columns and rules that a source promises."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from dataflow_assets.declaration.base import ColumnName, Declared, Name
+from dataflow_assets.declaration.partitions import check_timezone
+
+SIMPLE_TYPES = (
+    "string",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+    "boolean",
+    "date",
+    "time",
+    "timestamp",
+)
+DECIMAL = re.compile(r"^decimal\((\d{1,2}), ?(\d{1,2})\)$")
+MOST_DIGITS = 38
+FORMATTED_TYPES = ("date", "time", "timestamp", "boolean")
+ORDERED_TYPES = ("int", "uint", "float", "decimal", "date", "time", "timestamp")
+
+Severity = Literal["quarantine", "warn", "block"]
+Bound = Annotated[
+    int | float | Decimal | dt.datetime | dt.date | dt.time | str, Field(union_mode="left_to_right")
+]
+
+
+def check_type(kind: str) -> str:
+    """Return the declared type if there is such a type.
+
+    Raises:
+        ValueError: There is none; the message lists those that there are.
+    """
+    decimal = DECIMAL.match(kind)
+    if decimal and 1 <= int(decimal[1]) <= MOST_DIGITS and int(decimal[2]) <= int(decimal[1]):
+        return kind
+    if kind in SIMPLE_TYPES:
+        return kind
+    allowed = ", ".join(SIMPLE_TYPES)
+    raise ValueError(f"{kind!r} is no type; allowed are {allowed} and decimal(precision, scale)")
+
+
+class Column(Declared):
+    """A column that the source promises.
+
+    Attributes:
+        type: One of the simple types, or ``decimal(precision, scale)``.
+        source_name: The column's name in the file, where it is another one.
+        description: What it means; shown in the Dagster UI.
+        formats: How a date, time or timestamp is written (strptime codes), tried in order; for a
+            boolean, pairs ``true/false`` such as ``yes/no``.
+        timezone: Zone of timestamps that are written without one; they become UTC.
+        required: Whether a row without a value breaks the contract.
+        min: Smallest allowed value.
+        max: Largest allowed value.
+        min_length: Fewest characters of a string.
+        max_length: Most characters of a string.
+        pattern: Regular expression that the whole string must match.
+        one_of: The allowed values, as they are written.
+        null_tokens: Texts that mean no value here, instead of the contract's.
+        trim: Whether white space around the text is dropped before anything else.
+        severity: What becomes of a row that breaks one of this column's rules.
+    """
+
+    type: str = "string"
+    source_name: str | None = None
+    description: str = ""
+    formats: tuple[str, ...] = ()
+    timezone: str = "UTC"
+    required: bool = False
+    min: Bound | None = None
+    max: Bound | None = None
+    min_length: int | None = Field(default=None, ge=0)
+    max_length: int | None = Field(default=None, ge=0)
+    pattern: str | None = None
+    one_of: tuple[str | int | float | bool, ...] | None = None
+    null_tokens: tuple[str, ...] | None = None
+    trim: bool = True
+    severity: Severity = "quarantine"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
+        """Let ``id: string`` stand for ``id: {type: string}``."""
+        return {"type": value} if isinstance(value, str) else value
+
+    @field_validator("type")
+    @classmethod
+    def _type_exists(cls, kind: str) -> str:
+        return check_type(kind)
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, timezone: str) -> str:
+        return check_timezone(timezone)
+
+    @model_validator(mode="after")
+    def _rules_fit_the_type(self) -> Self:
+        if self.formats and self.type not in FORMATTED_TYPES:
+            raise ValueError(f"formats do not apply to {self.type}, only to {FORMATTED_TYPES}")
+        if (self.min is not None or self.max is not None) and not self.type.startswith(
+            ORDERED_TYPES
+        ):
+            raise ValueError(f"min and max do not apply to {self.type}; for text, use min_length")
+        texts = (self.min_length, self.max_length, self.pattern)
+        if any(rule is not None for rule in texts) and self.type != "string":
+            raise ValueError("min_length, max_length and pattern apply to strings only")
+        if self.one_of is not None and not self.one_of:
+            raise ValueError("one_of must list at least one value")
+        for pair in self.formats if self.type == "boolean" else ():
+            if len(pair.split("/")) != 2 or not all(pair.split("/")):  # noqa: PLR2004 - a pair
+                raise ValueError(f"{pair!r} is no pair of words for true and false, such as yes/no")
+        return self
+
+
+class Rule(Declared):
+    """A promise about a whole row, as an SQL condition over the typed columns.
+
+    Attributes:
+        sql: The condition that a good row fulfils; a row for which it is null fulfils it.
+        severity: ``quarantine`` the row, ``warn`` about it, or ``block`` the whole partition.
+        description: What it is for; shown in the Dagster UI.
+    """
+
+    sql: str = Field(min_length=1)
+    severity: Severity = "quarantine"
+    description: str = ""
+
+
+class LatestBy(Declared):
+    """Of several rows with one key, the one with the largest value in a column wins."""
+
+    latest_by: ColumnName
+
+
+class Contract(Declared):
+    """The columns and rules that a source promises.
+
+    Attributes:
+        columns: The promised columns, by their name in the cleaned table.
+        key: The columns that together identify a row; they are required.
+        keep: Which of several rows with one key wins: ``first``, ``last`` (in the order received)
+            or ``{latest_by: column}``, ties going to the last received.
+        where: SQL condition over the typed columns; other rows are filtered, and counted.
+        null_tokens: Texts that mean no value.
+        unknown_columns: What becomes of columns that the contract does not name: ``evolve`` keeps
+            them as text, ``freeze`` refuses the partition, ``discard`` drops them, ``quarantine``
+            puts rows with a value there into quarantine.
+        rules: Promises about whole rows, by name.
+    """
+
+    columns: dict[ColumnName, Column] = Field(min_length=1)
+    key: tuple[ColumnName, ...] = ()
+    keep: Literal["first", "last"] | LatestBy = "last"
+    where: str | None = None
+    null_tokens: tuple[str, ...] = ("",)
+    unknown_columns: Literal["evolve", "freeze", "discard", "quarantine"] = "evolve"
+    rules: dict[Name, Rule] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        wanted = dict.fromkeys(self.key, "key")
+        if isinstance(self.keep, LatestBy):
+            wanted[self.keep.latest_by] = "keep"
+        for name, word in wanted.items():
+            if name not in self.columns:
+                known = ", ".join(self.columns)
+                raise ValueError(f"{word} names {name!r}, which is no column; columns are {known}")
+        if len({name.lower() for name in self.columns}) != len(self.columns):
+            raise ValueError("two columns differ only in upper and lower case")
+        names = [column.source_name or name for name, column in self.columns.items()]
+        if len(set(names)) != len(names):
+            raise ValueError("two columns have the same source_name")
+        return self
+
+    def is_required(self, name: str) -> bool:
+        """Whether a row must have a value in the column."""
+        return self.columns[name].required or name in self.key

@@ -1,0 +1,71 @@
+"""How a source or entity is cut into partitions: windows of time, or a fixed list."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import StringConstraints, field_validator, model_validator
+
+from dataflow_assets.declaration.base import Declared
+
+Every = Literal["hour", "day", "week", "month"]
+PartitionValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$")]
+
+
+def check_timezone(timezone: str) -> str:
+    """Return the name if there is such a time zone.
+
+    Raises:
+        ValueError: There is none.
+    """
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        message = f"{timezone!r} is no IANA time zone, such as UTC or Europe/Berlin"
+        raise ValueError(message) from error
+    return timezone
+
+
+class Partitions(Declared):
+    """Either windows of time (`every`, `start`) or a fixed list of `values`.
+
+    Attributes:
+        every: Length of a window: hour, day, week (from Monday) or month.
+        start: The first window's first day.
+        end: The day after the last window; none means up to now.
+        timezone: IANA name of the zone in which windows begin.
+        values: The fixed list of partition keys.
+    """
+
+    every: Every | None = None
+    start: dt.date | None = None
+    end: dt.date | None = None
+    timezone: str = "UTC"
+    values: tuple[PartitionValue, ...] | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_exists(cls, timezone: str) -> str:
+        return check_timezone(timezone)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.every is None) == (self.values is None):
+            raise ValueError("give either every and start (windows of time) or values (a list)")
+        if self.values is not None:
+            self._check_values(self.values)
+        elif self.start is None:
+            raise ValueError(f"every: {self.every} needs start, the day of the first window")
+        elif self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end} must lie after start {self.start}")
+        return self
+
+    def _check_values(self, values: tuple[str, ...]) -> None:
+        if not values:
+            raise ValueError("values must list at least one partition key")
+        if len(set(values)) != len(values):
+            raise ValueError("values lists a partition key twice")
+        if self.start is not None or self.end is not None:
+            raise ValueError("start and end belong to windows of time, not to a list of values")

@@ -1,0 +1,148 @@
+"""A source: one outside feed or system, declared in one YAML document."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from dataflow_assets.declaration.base import Declared, Name
+from dataflow_assets.declaration.contract import Contract
+from dataflow_assets.declaration.extract import PLACEHOLDER, Extract
+from dataflow_assets.declaration.partitions import Partitions
+
+DURATION = re.compile(r"^(\d+)(s|m|h|d)$")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
+    """Turn ``30s``, ``15m``, ``26h`` or ``2d`` into a span of time; leave all else to Pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = DURATION.match(value)
+    if match is None:
+        raise ValueError(f"{value!r} is no duration, such as 30s, 15m, 26h or 2d")
+    return dt.timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration)]
+Owner = Annotated[str, StringConstraints(pattern=r"^(team:\S+|\S+@\S+)$")]
+Cron = Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")]
+
+
+class RowsCheck(Declared):
+    """How many rows a partition should hold once it is cleaned.
+
+    Attributes:
+        min: The fewest rows; fewer are not published.
+        max: The most rows; more are not published.
+        allow_empty: Whether a partition for which nothing is received may replace one that held
+            rows.
+    """
+
+    min: int = Field(default=0, ge=0)
+    max: int | None = Field(default=None, ge=0)
+    allow_empty: bool = False
+
+
+class QuarantinedCheck(Declared):
+    """How many rows may break the contract.
+
+    Attributes:
+        warn_share: Share of the received rows above which the check warns.
+        max_share: Share of the received rows above which the partition is not published.
+    """
+
+    warn_share: float = Field(default=0.05, ge=0, le=1)
+    max_share: float = Field(default=1.0, ge=0, le=1)
+
+
+class Checks(Declared):
+    """What is checked before a partition is published.
+
+    Attributes:
+        rows: How many rows there should be.
+        quarantined: How many rows may break the contract.
+        freshness: How old the newest materialization may be, such as ``26h``.
+    """
+
+    rows: RowsCheck = RowsCheck()
+    quarantined: QuarantinedCheck = QuarantinedCheck()
+    freshness: Duration | None = None
+
+
+class Sensor(Declared):
+    """A sensor for new, changed and late files.
+
+    Attributes:
+        settle: How long a file must have been left alone before it is read.
+        every: How long to wait between two looks.
+    """
+
+    settle: Duration = dt.timedelta(seconds=30)
+    every: Duration = dt.timedelta(seconds=30)
+
+
+class Automation(Declared):
+    """What starts runs by itself.
+
+    Attributes:
+        sensor: Looks for new, changed and late files.
+        cron: Materializes the last complete partition at these times, in the partitions' zone.
+    """
+
+    sensor: Sensor | None = None
+    cron: Cron | None = None
+
+
+class SourceDeclaration(Declared):
+    """One outside feed or system.
+
+    Attributes:
+        name: Part of the asset keys and paths.
+        description: What it is; shown in the Dagster UI.
+        owners: ``team:name`` or e-mail addresses.
+        tags: Labels shown in the Dagster UI.
+        partitions: How it is cut into partitions.
+        extract: Where its data comes from.
+        contract: The columns and rules that it promises.
+        checks: What is checked before a partition is published.
+        automation: What starts runs by itself.
+    """
+
+    name: Name
+    description: str = ""
+    owners: tuple[Owner, ...] = ()
+    tags: dict[str, str] = Field(default_factory=dict)
+    partitions: Partitions
+    extract: Extract
+    contract: Contract
+    checks: Checks = Checks()
+    automation: Automation = Automation()
+
+    @model_validator(mode="after")
+    def _path_fits_partitions(self) -> Self:
+        found = {match[1] or match[3] for match in PLACEHOLDER.finditer(self.extract.files.path)}
+        if self.partitions.every is not None and found != {"date"}:
+            raise ValueError(
+                f"partitions every {self.partitions.every} need a {{date:...}} in the path, "
+                "which says to which window a file belongs"
+            )
+        values = self.partitions.values
+        if values is not None and "date" in found:
+            raise ValueError("a {date:...} in the path needs partitions: {every: ..., start: ...}")
+        if values is not None and len(values) > 1 and "partition" not in found:
+            raise ValueError(
+                "several partition values need a {partition} in the path, "
+                "which says to which of them a file belongs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _headerless_has_columns(self) -> Self:
+        names = [column.source_name for column in self.contract.columns.values()]
+        if self.extract.files.csv.header is False and any(names):
+            raise ValueError("without a header, columns are taken in order: drop source_name")
+        return self
