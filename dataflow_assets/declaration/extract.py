@@ -61,9 +61,9 @@ class CsvDialect(Declared):
         for word, mark in (("delimiter", self.delimiter), ("quote", self.quote or "")):
             if "\n" in mark or "\r" in mark or "\0" in mark:
                 raise ValueError(f"{word} cannot be a line end or a NUL byte")
-        for word, mark in (("quote", self.quote), ("escape", self.escape)):
-            if mark is not None and not mark.isascii():
-                raise ValueError(f"{word} must be an ASCII character, not {mark!r}")
+        for word, ascii_mark in (("quote", self.quote), ("escape", self.escape)):
+            if ascii_mark is not None and not ascii_mark.isascii():
+                raise ValueError(f"{word} must be an ASCII character, not {ascii_mark!r}")
         return self
 
 

@@ -11,6 +11,14 @@ from pydantic import StringConstraints, field_validator, model_validator
 from dataflow_assets.declaration.base import Declared
 
 Every = Literal["hour", "day", "week", "month"]
+KEY_FORMATS: dict[Every, str] = {
+    "hour": "%Y-%m-%dT%H",
+    "day": "%Y-%m-%d",
+    "week": "%Y-%m-%d",
+    "month": "%Y-%m",
+}
+"""How the key of a window is written: the moment at which it begins."""
+
 PartitionValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$")]
 
 
@@ -58,6 +66,8 @@ class Partitions(Declared):
             self._check_values(self.values)
         elif self.start is None:
             raise ValueError(f"every: {self.every} needs start, the day of the first window")
+        elif self.every == "hour" and self.timezone != "UTC":
+            raise ValueError("every: hour needs timezone: UTC, where no hour stands twice in a day")
         elif self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must lie after start {self.start}")
         return self
@@ -69,3 +79,16 @@ class Partitions(Declared):
             raise ValueError("values lists a partition key twice")
         if self.start is not None or self.end is not None:
             raise ValueError("start and end belong to windows of time, not to a list of values")
+
+    def key_of(self, moment: dt.datetime) -> str:
+        """Return the key of the window that holds a moment, given in the partitions' zone."""
+        if self.every is None:
+            raise ValueError("a fixed list has no windows of time")
+        begin = moment.replace(minute=0, second=0, microsecond=0)
+        if self.every != "hour":
+            begin = begin.replace(hour=0)
+        if self.every == "week":
+            begin -= dt.timedelta(days=begin.weekday())
+        if self.every == "month":
+            begin = begin.replace(day=1)
+        return begin.strftime(KEY_FORMATS[self.every])
