@@ -59,7 +59,7 @@ class DataflowError(Exception):
             "partition": self.partition,
             "culprit": self.culprit,
         }
-        return _rebuild, (type(self), self.problem, state)
+        return _rebuild, (type(self), self.problem, state), self.__dict__
 
 
 def _rebuild(kind: type[DataflowError], problem: str, state: dict[str, Any]) -> DataflowError:
@@ -68,9 +68,29 @@ def _rebuild(kind: type[DataflowError], problem: str, state: dict[str, Any]) -> 
 
 
 class DeclarationError(DataflowError):
-    """A declaration is wrong: it cannot be loaded."""
+    """A declaration is wrong: it cannot be loaded.
+
+    Attributes:
+        place: The words that lead to the mistake in the YAML, below ``attributes``.
+        location: File and line of the mistake, once known.
+    """
 
     code = "DA101"
+    place: tuple[str, ...] = ()
+    location: str | None = None
+
+    def within(self, *place: str) -> Self:
+        """Say which words lead to the mistake, outermost first, and return self."""
+        self.place = (*place, *self.place)
+        return self
+
+    def locate(self, location: str) -> Self:
+        """Say in which file and line the mistake is, and return self."""
+        self.location = location
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.location}: {super().__str__()}" if self.location else super().__str__()
 
 
 class ExpressionError(DeclarationError):

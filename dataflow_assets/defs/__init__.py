@@ -1,0 +1,1 @@
+"""Declared pipelines, one folder each: YAML, and nothing else."""
