@@ -1,0 +1,215 @@
+"""The cleaned layer and the quarantine: hold one partition's raw rows to the contract.
+
+What belongs here: the order write, audit, publish for one partition. What does not: how a rule
+becomes an expression (``transform``), how a partition is stored (``io``), and Dagster.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from dataflow_assets.builders.stores import digest, digest_of
+from dataflow_assets.errors import (
+    BlockingRuleError,
+    ConservationError,
+    PartitionMissingError,
+    QuarantineLimitError,
+    RowCountError,
+)
+from dataflow_assets.io.duplicates import find_losers
+from dataflow_assets.io.lake import Manifest, count_rows
+from dataflow_assets.io.ledger import Counts
+from dataflow_assets.transform.clean import CleaningPlan, count_findings, quarantine_rows
+from dataflow_assets.transform.contract import contract_rules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dataflow_assets.builders.stores import Stores
+    from dataflow_assets.declaration.source import SourceDeclaration
+    from dataflow_assets.errors import DataflowError
+    from dataflow_assets.transform.clean import Tally
+
+CLEANED = "cleaned.parquet"
+QUARANTINE = "quarantine.parquet"
+FINDINGS = "findings.parquet"
+CLEANED_CODE = "1"
+"""Raised when the same raw rows would give other cleaned rows than before."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What came of cleaning one partition.
+
+    Attributes:
+        manifest: What the cleaned partition holds now, or would hold.
+        tally: The findings, by rule, with samples.
+        unknown_columns: Columns received that the contract does not name.
+        missing_columns: Columns of the contract that were not received.
+        failure: Why the partition was not published, if it was not.
+    """
+
+    manifest: Manifest
+    tally: Tally
+    unknown_columns: tuple[str, ...]
+    missing_columns: tuple[str, ...]
+    failure: DataflowError | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """Rows received, loaded, quarantined, duplicate and filtered."""
+        return self.manifest.counts
+
+
+def cleaned_declaration(source: SourceDeclaration) -> str:
+    """Return a digest of all that decides which cleaned rows the same raw rows give."""
+    return digest(CLEANED_CODE, digest_of(source.contract))
+
+
+class Cleaner:
+    """Cleans partitions of one source; what can be worked out once for all of them, it keeps."""
+
+    def __init__(self, source: SourceDeclaration, stores: Stores) -> None:
+        self._source = source
+        self._stores = stores
+        self._declaration = cleaned_declaration(source)
+        self._plans: dict[tuple[str, ...], CleaningPlan] = {}
+
+    def clean(self, partition: str) -> Cleaned:
+        """Clean one partition, audit the outcome, and publish it if it stands the audit.
+
+        The failure of an audit is returned, not raised, so that its counts and samples can be
+        shown.
+
+        Raises:
+            PartitionMissingError: The raw partition has not been published.
+            HeaderError: A required column is gone, or a frozen contract meets an unknown one.
+        """
+        name, lake = self._source.name, self._stores.lake
+        with lake.partition_lock(f"cleaned/{name}", partition):
+            raw = lake.manifest("raw", name, partition)
+            if raw is None:
+                raise PartitionMissingError(
+                    "there is no raw partition to clean.",
+                    mend=f"Materialize raw/{name} for this partition first.",
+                    source=name,
+                    partition=partition,
+                )
+            with lake.work_dir(name, partition) as work:
+                cleaned = self._stage(partition, raw, work)
+                if cleaned.failure is None:
+                    self._publish(partition, cleaned, work)
+        return cleaned
+
+    def _stage(self, partition: str, raw: Manifest, work: Path) -> Cleaned:
+        """Write cleaned rows and findings to the work folder, and audit them."""
+        started = time.monotonic()
+        name, lake = self._source.name, self._stores.lake
+        plan = self._plan_for(lake.raw_columns(name, partition))
+        rows = lake.scan("raw", name, partition, row_index="_row")
+        limit = self._stores.memory_limit_mb
+        split = plan.clean(rows, find_losers(rows, plan, raw.rows, work, limit))
+        stamp = Manifest(
+            data_version=digest(raw.data_version, self._declaration),
+            declaration=self._declaration,
+            run_id=self._stores.run_id,
+            fingerprint=raw.fingerprint,
+            published_at=dt.datetime.now(dt.UTC),
+        )
+        findings = work / FINDINGS
+        pl.collect_all(
+            [
+                split.good.sink_parquet(work / CLEANED, lazy=True, **lake.sink_options(stamp)),
+                split.findings.sink_parquet(findings, lazy=True, **lake.sink_options(stamp)),
+            ],
+            engine="streaming",
+        )
+        quarantine_rows(pl.scan_parquet(findings)).sink_parquet(
+            work / QUARANTINE, engine="streaming", **lake.sink_options(stamp)
+        )
+        tally = count_findings(pl.scan_parquet(findings))
+        counts = Counts(
+            received=raw.rows,
+            loaded=count_rows(work / CLEANED),
+            quarantined=tally.quarantined,
+            duplicate=tally.duplicate,
+            filtered=tally.filtered,
+        )
+        return Cleaned(
+            manifest=replace(stamp, counts=counts, duration_s=time.monotonic() - started),
+            tally=tally,
+            unknown_columns=plan.unknown_columns,
+            missing_columns=plan.missing_columns,
+            failure=self._audit(partition, counts, tally),
+        )
+
+    def _plan_for(self, columns: tuple[str, ...]) -> CleaningPlan:
+        if columns not in self._plans:
+            self._plans[columns] = CleaningPlan(self._source.contract, columns)
+        return self._plans[columns]
+
+    def _publish(self, partition: str, cleaned: Cleaned, work: Path) -> None:
+        """Publish the quarantine first: whoever sees the rows can see what is not among them."""
+        name, lake = self._source.name, self._stores.lake
+        quarantined, loaded = cleaned.counts.quarantined, cleaned.counts.loaded
+        lake.publish(work / QUARANTINE, "quarantine", name, partition, rows=quarantined)
+        lake.publish(work / CLEANED, "cleaned", name, partition, rows=loaded)
+
+    def _audit(self, partition: str, counts: Counts, tally: Tally) -> DataflowError | None:
+        """Return why the partition may not be published, if it may not."""
+        for audit in (self._audit_conservation, self._audit_rules, self._audit_amounts):
+            failure = audit(counts, tally)
+            if failure is not None:
+                return failure.at(source=self._source.name, partition=partition)
+        return None
+
+    def _audit_conservation(self, counts: Counts, _: Tally) -> DataflowError | None:
+        if counts.lost == 0:
+            return None
+        return ConservationError(
+            f"{counts.lost:,} rows are unaccounted for: received {counts.received:,}, "
+            f"loaded {counts.loaded:,}, quarantined {counts.quarantined:,}, "
+            f"duplicate {counts.duplicate:,}, filtered {counts.filtered:,}.",
+            mend="This is a bug in dataflow_assets; nothing was published. Please report it.",
+        )
+
+    def _audit_rules(self, _: Counts, tally: Tally) -> DataflowError | None:
+        for rule in contract_rules(self._source.contract):
+            broken = tally.rules.get(rule.id)
+            if rule.severity == "block" and broken is not None:
+                return BlockingRuleError(
+                    f"{broken.rows:,} rows break a rule of severity block: {broken.sample_text()}",
+                    mend="Correct the data or the rule; the partition stays as it was.",
+                    culprit=rule.id,
+                )
+        return None
+
+    def _audit_amounts(self, counts: Counts, tally: Tally) -> DataflowError | None:
+        checks = self._source.checks
+        if counts.quarantined > checks.quarantined.max_share * counts.received:
+            share = counts.quarantined / counts.received
+            return QuarantineLimitError(
+                f"{counts.quarantined:,} of {counts.received:,} rows ({share:.1%}) break the "
+                f"contract, more than max_share {checks.quarantined.max_share:.1%} allows; "
+                f"mostly {tally.most_frequent()}.",
+                mend="Correct the data, the contract, or checks: {quarantined: {max_share}}; "
+                "the partition stays as it was.",
+            )
+        return self._audit_row_count(counts)
+
+    def _audit_row_count(self, counts: Counts) -> DataflowError | None:
+        bounds = self._source.checks.rows
+        too_few = counts.loaded < bounds.min and not (counts.received == 0 and bounds.allow_empty)
+        if too_few or (bounds.max is not None and counts.loaded > bounds.max):
+            return RowCountError(
+                f"{counts.loaded:,} cleaned rows are not between {bounds.min:,} and "
+                f"{'any number' if bounds.max is None else format(bounds.max, ',')}.",
+                mend="Look at what was received, or correct checks: {rows: {min, max}}; "
+                "the partition stays as it was.",
+            )
+        return None

@@ -1,0 +1,54 @@
+"""Where a run reads and writes, and who it is: what each step of a pipeline is given."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse
+    from dataflow_assets.io.lake import Lake
+
+DIGEST_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The places that a run reads and writes.
+
+    Attributes:
+        files: Folder below which sources' relative paths lie.
+        lake: Parquet and archived bytes.
+        warehouse: Normalized tables and the ledger.
+        memory_limit_mb: Bound for each memory-hungry step.
+        run_id: Which run it is; kept beside everything that is published.
+    """
+
+    files: Path
+    lake: Lake
+    warehouse: DuckDBWarehouse
+    memory_limit_mb: int
+    run_id: str
+
+
+def digest(*parts: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
+    """Return 16 hex digits that change when, and only when, one of the parts does."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def digest_of(*declared: BaseModel) -> str:
+    """Return a digest of what declarations say, leaving out what only people read."""
+    return digest(*(_meaning(model.model_dump(mode="json")) for model in declared))
+
+
+def _meaning(value: Any) -> Any:  # noqa: ANN401 - nested JSON
+    if isinstance(value, dict):
+        return {key: _meaning(item) for key, item in value.items() if key != "description"}
+    return value
