@@ -1,0 +1,517 @@
+"""Files in a folder: which there are, to which partition each belongs, and their archived bytes.
+
+What belongs here: the path template, the walk through folders, fingerprints of what was found, and
+the content-addressed archive. What does not: what the bytes mean; that is for the modules
+`compression` and `csv`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import queue
+import re
+import tempfile
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+from zoneinfo import ZoneInfo
+
+from dataflow_assets.declaration.extract import PLACEHOLDER
+from dataflow_assets.errors import FileChangedError, StorageError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from dataflow_assets.declaration.extract import Files
+    from dataflow_assets.declaration.partitions import Partitions
+
+TEMPORARY = re.compile(r"^\..*|.*(~|\.tmp|\.part|\.crdownload)$", re.DOTALL)
+WILDCARD = re.compile(r"\*|\?")
+SUFFIXES = re.compile(r"(\.[A-Za-z][A-Za-z0-9]{0,7})*$")
+DATE_CODES = {
+    "Y": r"\d{4}",
+    "G": r"\d{4}",
+    "j": r"\d{1,3}",
+    "f": r"\d{1,6}",
+    "u": r"[1-7]",
+    "w": r"[0-6]",
+    "b": r"[^\W\d_]+\.?",
+    "B": r"[^\W\d_]+",
+    "a": r"[^\W\d_]+\.?",
+    "A": r"[^\W\d_]+",
+    "p": r"[^\W\d_]{2}",
+    "z": r"Z|[+-]\d{2}:?\d{2}",
+    **dict.fromkeys("mdHIMSyUWV", r"\d{1,2}"),
+}
+"""How a strptime code looks; whether the digits make a date is left to strptime itself."""
+
+COPY_BYTES = 4 << 20
+SMALL_BYTES = 8 << 20
+VERSION_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    r"""A file that was there when its folder was looked into.
+
+    Attributes:
+        path: Where it is.
+        name: Its path relative to the files root, with slashes; bytes that are no UTF-8 are shown
+            as ``\xNN``.
+        size: Bytes.
+        mtime_ns: When it was last written, in nanoseconds since 1970.
+    """
+
+    path: Path
+    name: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A file's bytes as they were received, in the archive.
+
+    Attributes:
+        file: The file as it was found.
+        version: First 16 hex digits of the SHA-256 of its bytes.
+        path: Where its bytes are archived.
+    """
+
+    file: FoundFile
+    version: str
+    path: Path
+
+
+class FileFinder:
+    """Finds a source's files and assigns each to its partition.
+
+    Hidden files and names of unfinished transfers (``*~``, ``*.tmp``, ``*.part``,
+    ``*.crdownload``) are no files of the source. Neither are those whose date is none
+    (``2024-13-45``) or whose window begins before the partitions' `start` or at or after their
+    `end`.
+
+    Args:
+        files: Where the files are, as declared.
+        partitions: How the source is cut into partitions.
+        root: The folder below which a relative path lies.
+    """
+
+    def __init__(self, files: Files, partitions: Partitions, root: Path) -> None:
+        self._root = root
+        self._template = _Template(files.path, root, partitions)
+        self._keys = _PartitionKeys(partitions)
+
+    def find(self, only: Collection[str] | None = None) -> dict[str, list[FoundFile]]:
+        """Return the files of each partition that has any, sorted by name.
+
+        Args:
+            only: Look at the files of these partitions alone; the others are not even stat'ed.
+
+        Raises:
+            UnreadableFileError: The folder is not there, or may not be read.
+        """
+        found: dict[str, list[FoundFile]] = defaultdict(list)
+        for key, entry in self._entries():
+            if only is not None and key not in only:
+                continue
+            try:
+                stat = entry.stat()
+            except FileNotFoundError:  # it went away since its folder was listed
+                continue
+            except OSError as error:
+                raise _unreadable(entry.path, error) from error
+            path = Path(entry.path)
+            file = FoundFile(path, self._name_of(entry.path), stat.st_size, stat.st_mtime_ns)
+            found[key].append(file)
+        return {key: sorted(found[key], key=lambda file: file.name) for key in sorted(found)}
+
+    def find_partition(self, key: str) -> list[FoundFile]:
+        """Return the files of one partition, sorted by name; none if it has none.
+
+        Raises:
+            UnreadableFileError: The folder is not there, or may not be read.
+        """
+        return self.find(only=(key,)).get(key, [])
+
+    def partition_names(self) -> dict[str, list[str]]:
+        """Return the sorted names of each partition's files, without looking at the files.
+
+        Raises:
+            UnreadableFileError: The folder is not there, or may not be read.
+        """
+        names: dict[str, list[str]] = defaultdict(list)
+        for key, entry in self._entries():
+            names[key].append(self._name_of(entry.path))
+        return {key: sorted(names[key]) for key in sorted(names)}
+
+    def _entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        for entry, match in self._template.walk():
+            key = self._keys.key_of(match)
+            if key is not None:
+                yield key, entry
+
+    def _name_of(self, path: str) -> str:
+        prefix = f"{self._root}{os.sep}"
+        name = path.removeprefix(prefix).replace(os.sep, "/")
+        return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+class _PartitionKeys:
+    """Tells from what a path's placeholders matched to which partition it belongs."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        self._partitions = partitions
+        self._zone = ZoneInfo(partitions.timezone)
+        self._known: dict[tuple[str, ...], str | None] = {}
+
+    def key_of(self, match: re.Match[str]) -> str | None:
+        """Return the partition's key, or None if the path belongs to none."""
+        groups = match.groupdict()
+        if self._partitions.values is not None:
+            return groups.get("partition", self._partitions.values[0])
+        values = tuple(groups.values())
+        if values not in self._known:  # parsing a date costs more than all else
+            self._known[values] = self._window_of(groups)
+        return self._known[values]
+
+    def _window_of(self, groups: dict[str, str]) -> str | None:
+        formats = "/".join(f"%{code}" for code in groups)
+        try:
+            moment = dt.datetime.strptime("/".join(groups.values()), formats)  # noqa: DTZ007
+            if moment.tzinfo is not None:
+                moment = moment.astimezone(self._zone)
+            key = self._partitions.key_of(moment)
+            begin = dt.date.fromisoformat(f"{key}-01"[:10])  # a month's key lacks the day
+        except (ValueError, OverflowError):  # digits that make no date, or none that has a window
+            return None
+        start, end = self._partitions.start, self._partitions.end
+        if (start is not None and begin < start) or (end is not None and begin >= end):
+            return None
+        return key
+
+
+class _Template:
+    """A declared path: which folders to look into, and which names in them match."""
+
+    def __init__(self, path: str, root: Path, partitions: Partitions) -> None:
+        self._values = partitions.values or ()
+        literal, parts = _split_literal(PLACEHOLDER.sub(_split_folders, path))
+        self._base = (Path("/") if Path(path).is_absolute() else root).joinpath(*literal)
+        self._parts = [self._pattern(part) if part != "**" else None for part in parts]
+        self._whole = self._pattern("/".join(parts))
+
+    def walk(self) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
+        """Yield each matching file, once, with what the placeholders stand for."""
+        if not self._base.is_dir():
+            raise UnreadableFileError(
+                f"There is no folder {self._base}.",
+                mend="Create the folder, or correct path in the declaration or FILES_DIR.",
+                culprit=str(self._base),
+            )
+        seen: set[str] = set()
+        for entry, name in self._walk(str(self._base), "", 0, frozenset()):
+            match = self._whole.fullmatch(name)
+            if match is not None and name not in seen:
+                seen.add(name)
+                yield entry, match
+
+    def _walk(
+        self, folder: str, name: str, depth: int, above: frozenset[tuple[int, int]]
+    ) -> Iterator[tuple[os.DirEntry[str], str]]:
+        part = self._parts[depth]
+        final = depth == len(self._parts) - 1
+        if part is None and not final:  # ** may stand for no folder at all
+            yield from self._walk(folder, name, depth + 1, above)
+        within = above | {_identity(folder)} if part is None else above
+        for entry in _list(folder):
+            below = f"{name}{entry.name}"
+            if final and not TEMPORARY.match(entry.name) and entry.is_file():
+                yield entry, below
+            if (part is None or not final) and self._enters(entry, part, within):
+                deeper = depth if part is None else depth + 1
+                yield from self._walk(entry.path, f"{below}/", deeper, within)
+
+    @staticmethod
+    def _enters(
+        entry: os.DirEntry[str], part: re.Pattern[str] | None, above: frozenset[tuple[int, int]]
+    ) -> bool:
+        if entry.name.startswith(".") or not entry.is_dir():
+            return False
+        if part is not None:
+            return part.fullmatch(entry.name) is not None
+        return not entry.is_symlink() or _identity(entry.path) not in above
+
+    def _pattern(self, text: str) -> re.Pattern[str]:
+        """Turn wildcards and placeholders into a regular expression with a group for each code."""
+        pieces: list[str] = []
+        groups: set[str] = set()
+        position = 0
+        for match in PLACEHOLDER.finditer(text):
+            pieces.append(_wildcards(text[position : match.start()]))
+            pieces.append(self._date(match[2], groups) if match[1] else self._partition(groups))
+            position = match.end()
+        pieces.append(_wildcards(text[position:]))
+        return re.compile("".join(pieces), re.DOTALL)
+
+    def _partition(self, groups: set[str]) -> str:
+        values = sorted(self._values, key=len, reverse=True)
+        return _group("partition", "|".join(map(re.escape, values)), groups)
+
+    @staticmethod
+    def _date(codes: str, groups: set[str]) -> str:
+        pieces = []
+        for literal, code in re.findall(r"([^%]+)|%(.)", codes, re.DOTALL):
+            if literal or code == "%":
+                pieces.append(re.escape(literal or code))
+            else:
+                pieces.append(_group(code, DATE_CODES.get(code, r"[^/]+?"), groups))
+        return "".join(pieces)
+
+
+def _group(name: str, pattern: str, groups: set[str]) -> str:
+    """Return a named group; where the name stands again, the same text must stand again."""
+    if name in groups:
+        return f"(?P={name})"
+    groups.add(name)
+    return f"(?P<{name}>{pattern})"
+
+
+def _wildcards(text: str) -> str:
+    pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        pieces.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*\*|\*|\?)", text)
+    )
+
+
+def _split_folders(placeholder: re.Match[str]) -> str:
+    """Turn ``{date:%Y/%m}`` into ``{date:%Y}/{date:%m}``: each folder's part by itself."""
+    codes = placeholder[2]
+    if codes is None:
+        return placeholder[0]
+    return "/".join(f"{{date:{part}}}" for part in codes.split("/"))
+
+
+def _split_literal(path: str) -> tuple[list[str], list[str]]:
+    """Split a path into the leading folders that are literal, and all that follows."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    count = 0
+    while count < len(parts) - 1 and not WILDCARD.search(parts[count]) and "{" not in parts[count]:
+        count += 1
+    return parts[:count], parts[count:]
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(folder)  # noqa: PTH116 - a Path for each of many folders costs time
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return stat.st_dev, stat.st_ino
+
+
+def _list(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:  # it went away since the folder above was listed
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: str | Path, error: OSError) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{path} may not be read: {error.strerror}.",
+        mend="Give the user who runs this the right to read it.",
+        culprit=str(path),
+    )
+
+
+def fingerprint(files: Iterable[FoundFile]) -> str:
+    """Return 12 hex digits that change when a name, size or time of writing does.
+
+    The order in which the files are given does not matter.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def take_snapshot(file: FoundFile, archive: Path) -> Snapshot:
+    """Copy a file's bytes into the archive, under the hash of its content.
+
+    A version that is archived already is left as it is. What stands in the archive is complete:
+    bytes get their name there when all of them are on disk.
+
+    Args:
+        file: The file as it was found.
+        archive: The source's folder in the archive; made if it is not there.
+
+    Raises:
+        FileChangedError: The file is not the one that was found any more, or vanished.
+        UnreadableFileError: The file may not be read.
+        StorageError: The archive cannot be written.
+    """
+    try:
+        with file.path.open("rb", buffering=0) as stream:
+            _check_unchanged(file, stream)
+            if file.size <= SMALL_BYTES:
+                return _archive_small(file, stream, archive)
+            return _archive_big(file, stream, archive)
+    except FileNotFoundError as error:
+        raise _changed(file, "vanished") from error
+    except OSError as error:
+        raise _unreadable(file.path, error) from error
+
+
+def _archive_small(file: FoundFile, stream: BinaryIO, archive: Path) -> Snapshot:
+    """Hash in memory first: a version that is archived already is not written at all."""
+    content = stream.read(file.size + 1) or b""
+    while len(content) < file.size and (more := stream.read(file.size + 1 - len(content))):
+        content += more
+    _check_complete(file, stream, len(content))
+    snapshot = _snapshot(file, hashlib.sha256(content).hexdigest(), archive)
+    if not _is_archived(snapshot):
+        with _Draft(archive) as draft:
+            draft.write(content)
+            draft.publish(snapshot.path)
+    return snapshot
+
+
+def _archive_big(file: FoundFile, stream: BinaryIO, archive: Path) -> Snapshot:
+    """Hash and write side by side, each chunk held by both."""
+    digest = hashlib.sha256()
+    size = 0
+    with _Draft(archive) as draft:
+        with _Background(draft) as writer:
+            while size <= file.size and (chunk := stream.read(COPY_BYTES)):
+                writer.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        _check_complete(file, stream, size)
+        snapshot = _snapshot(file, digest.hexdigest(), archive)
+        if not _is_archived(snapshot):
+            draft.publish(snapshot.path)
+    return snapshot
+
+
+def _snapshot(file: FoundFile, digest: str, archive: Path) -> Snapshot:
+    version = digest[:VERSION_DIGITS]
+    suffixes = SUFFIXES.search(file.path.name)
+    name = f"{version}{suffixes[0].lower() if suffixes else ''}"
+    return Snapshot(file, version, archive / version[:2] / name)
+
+
+def _is_archived(snapshot: Snapshot) -> bool:
+    try:
+        return snapshot.path.stat().st_size == snapshot.file.size
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unwritable(snapshot.path, error) from error
+
+
+def _check_complete(file: FoundFile, stream: BinaryIO, size: int) -> None:
+    if size != file.size:
+        raise _changed(file, f"had {file.size} bytes and now has another number")
+    _check_unchanged(file, stream)
+
+
+def _check_unchanged(file: FoundFile, stream: BinaryIO) -> None:
+    stat = os.fstat(stream.fileno())
+    if (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise _changed(file, "was written to since it was found")
+
+
+def _changed(file: FoundFile, what: str) -> FileChangedError:
+    return FileChangedError(
+        f"{file.name} {what}.",
+        mend="Wait until its sender has finished it; the next run reads it anew.",
+        culprit=file.name,
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"The archive {path} cannot be written: {error.strerror}.",
+        mend="Make room on the disk, or give the user who runs this the right to write there.",
+        culprit=str(path),
+    )
+
+
+class _Draft:
+    """A file in the archive that has no name yet by which others would find it."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+
+    def __enter__(self) -> Self:
+        try:
+            self._archive.mkdir(parents=True, exist_ok=True)
+            handle, path = tempfile.mkstemp(prefix=".draft-", dir=self._archive)
+        except OSError as error:
+            raise _unwritable(self._archive, error) from error
+        self._path = Path(path)
+        self._stream = os.fdopen(handle, "wb", buffering=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+        self._path.unlink(missing_ok=True)
+
+    def write(self, content: bytes) -> None:
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[self._stream.write(rest) :]
+        except OSError as error:
+            raise _unwritable(self._archive, error) from error
+
+    def publish(self, path: Path) -> None:
+        """Give the bytes their name, once they are on disk."""
+        try:
+            os.fsync(self._stream.fileno())
+            path.parent.mkdir(exist_ok=True)
+            self._path.chmod(0o644)
+            self._path.replace(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+
+class _Background:
+    """Writes to a draft in a thread of its own, a few chunks behind at most."""
+
+    def __init__(self, draft: _Draft) -> None:
+        self._draft = draft
+        self._chunks: queue.Queue[bytes] = queue.Queue(maxsize=4)
+        self._failure: StorageError | None = None
+        self._thread = threading.Thread(target=self._run, name="archive-writer")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._chunks.put(b"")
+        self._thread.join()
+        if self._failure is not None and kind is None:
+            raise self._failure
+
+    def write(self, chunk: bytes) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._chunks.put(chunk)
+
+    def _run(self) -> None:
+        while chunk := self._chunks.get():
+            if self._failure is not None:
+                continue  # the reader must not wait for a full queue for ever
+            try:
+                self._draft.write(chunk)
+            except StorageError as error:
+                self._failure = error
