@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from dataflow_assets.builders import metadata
+from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import digest, digest_of
 from dataflow_assets.errors import (
     BlockingRuleError,
@@ -23,16 +25,20 @@ from dataflow_assets.errors import (
 )
 from dataflow_assets.io.duplicates import find_losers
 from dataflow_assets.io.lake import Manifest, count_rows
-from dataflow_assets.io.ledger import Counts
+from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan, count_findings, quarantine_rows
-from dataflow_assets.transform.contract import contract_rules
+from dataflow_assets.transform.rules import contract_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from dataflow_assets.builders.stores import Stores
+    from dataflow_assets.builders import metadata
+from dataflow_assets.builders.steps import Shown
+from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.errors import DataflowError
+    from dataflow_assets.io.lake import Layer
     from dataflow_assets.transform.clean import Tally
 
 CLEANED = "cleaned.parquet"
@@ -47,6 +53,7 @@ class Cleaned:
     """What came of cleaning one partition.
 
     Attributes:
+        partition: Which one.
         manifest: What the cleaned partition holds now, or would hold.
         tally: The findings, by rule, with samples.
         unknown_columns: Columns received that the contract does not name.
@@ -54,6 +61,7 @@ class Cleaned:
         failure: Why the partition was not published, if it was not.
     """
 
+    partition: str
     manifest: Manifest
     tally: Tally
     unknown_columns: tuple[str, ...]
@@ -141,12 +149,40 @@ class Cleaner:
             filtered=tally.filtered,
         )
         return Cleaned(
+            partition=partition,
             manifest=replace(stamp, counts=counts, duration_s=time.monotonic() - started),
             tally=tally,
             unknown_columns=plan.unknown_columns,
             missing_columns=plan.missing_columns,
             failure=self._audit(partition, counts, tally),
         )
+
+    def record(self, done: Sequence[Cleaned]) -> None:
+        """Write what was published to the ledger."""
+        name = self._source.name
+        rows = [
+            LedgerRow.of(f"{layer}/{name}", name, one.partition, one.manifest)
+            for one in done
+            for layer in ("cleaned", "quarantine")
+            if one.failure is None
+        ]
+        self._stores.warehouse.record(rows, [])
+
+    def show(self, layer: Layer, cleaned: Cleaned, *, preview: bool) -> Shown:
+        """Return what the Dagster UI is to show of one partition of one of the two tables."""
+        lake, name, counts = self._stores.lake, self._source.name, cleaned.counts
+        rows = counts.loaded if layer == "cleaned" else counts.quarantined
+        shown = {
+            **metadata.partition_metadata(
+                cleaned.manifest, lake.path(layer, name, cleaned.partition), rows or 0
+            ),
+            **metadata.count_metadata(counts),
+        }
+        if layer == "quarantine":
+            shown["rules"] = {rule: broken.rows for rule, broken in cleaned.tally.rules.items()}
+        if preview:
+            shown["preview"] = metadata.preview(lake.scan(layer, name, cleaned.partition))
+        return Shown(cleaned.manifest.data_version, shown)
 
     def _plan_for(self, columns: tuple[str, ...]) -> CleaningPlan:
         if columns not in self._plans:

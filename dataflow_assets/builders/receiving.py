@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from dataflow_assets.builders import metadata
+from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
 from dataflow_assets.extract.csv import read_header, read_rows
-from dataflow_assets.extract.files import fingerprint, take_snapshot
+from dataflow_assets.extract.files import FileFinder, fingerprint, take_snapshot
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
-from dataflow_assets.io.ledger import Counts
+from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from dataflow_assets.builders.stores import Stores
+    from dataflow_assets.builders import metadata
+from dataflow_assets.builders.steps import Shown
+from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
-    from dataflow_assets.extract.files import FoundFile, Snapshot
+    from dataflow_assets.extract.files import Snapshot
 
 RAW_CODE = "1"
 """Raised when the same bytes would give other raw rows than before."""
@@ -37,13 +41,13 @@ class Received:
     """What came of receiving one partition.
 
     Attributes:
+        partition: Which one.
         manifest: What the raw partition holds now.
-        path: The raw partition's Parquet file.
         unchanged: Whether the same files had been received before, so that nothing was done.
     """
 
+    partition: str
     manifest: Manifest
-    path: Path
     unchanged: bool
 
 
@@ -54,51 +58,100 @@ def raw_declaration(source: SourceDeclaration) -> str:
     return digest(RAW_CODE, digest_of(source.extract), names, required)
 
 
-def receive(
-    source: SourceDeclaration, partition: str, files: Sequence[FoundFile], stores: Stores
-) -> Received:
-    """Archive one partition's files and publish their rows.
+class Receiver:
+    """Receives partitions of one source; their folder is listed once for all of them."""
 
-    Raises:
-        NothingReceivedError: There is nothing where there was something before.
-        UnreadableFileError: A file cannot be read; the partition stays as it was.
-        FileChangedError: A file changed while it was read.
-        HeaderError: A header cannot be found.
-    """
-    started = time.monotonic()
-    lake = stores.lake
-    with lake.partition_lock(f"raw/{source.name}", partition):
-        before = lake.manifest("raw", source.name, partition)
-        archive = lake.archive(source.name)
-        snapshots = [take_snapshot(file, archive) for file in files]
-        declaration = raw_declaration(source)
-        version = digest(declaration, [(shot.file.name, shot.version) for shot in snapshots])
-        path = lake.path("raw", source.name, partition)
-        if before is not None and before.data_version == version and before.fingerprint == (
-            fingerprint(files)
-        ):
-            return Received(before, path, unchanged=True)
-        with lake.work_dir(source.name, partition) as work:
-            staged = work / "raw.parquet"
-            columns = _union_of_headers(source, snapshots)
-            with RawWriter(staged, columns) as writer:
-                received = [_write_rows(source, shot, columns, writer) for shot in snapshots]
-                rows = sum(file.rows for file in received)
-                _refuse_vanished(source, partition, before, rows)
-                manifest = Manifest(
-                    data_version=version,
-                    declaration=declaration,
-                    run_id=stores.run_id,
-                    counts=Counts(received=rows, loaded=rows),
-                    files=tuple(received),
-                    fingerprint=fingerprint(files),
-                    rows=rows,
-                    published_at=dt.datetime.now(dt.UTC),
-                    duration_s=time.monotonic() - started,
-                )
-                writer.finish(manifest)
-            lake.publish(staged, "raw", source.name, partition, rows=rows)
-    return Received(manifest, path, unchanged=False)
+    def __init__(self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]) -> None:
+        self._source = source
+        self._stores = stores
+        self._declaration = raw_declaration(source)
+        finder = FileFinder(source.extract.files, source.partitions, stores.files)
+        self._files = finder.find(only=set(partitions))
+
+    def receive(self, partition: str) -> Received:
+        """Archive one partition's files and publish their rows.
+
+        Raises:
+            NothingReceivedError: There is nothing where there was something before.
+            UnreadableFileError: A file cannot be read; the partition stays as it was.
+            FileChangedError: A file changed while it was read.
+            HeaderError: A header cannot be found.
+        """
+        started = time.monotonic()
+        name, lake = self._source.name, self._stores.lake
+        files = self._files.get(partition, [])
+        with lake.partition_lock(f"raw/{name}", partition):
+            before = lake.manifest("raw", name, partition)
+            snapshots = [take_snapshot(file, lake.archive(name)) for file in files]
+            stamp = Manifest(
+                data_version=digest(
+                    self._declaration, [(shot.file.name, shot.version) for shot in snapshots]
+                ),
+                declaration=self._declaration,
+                run_id=self._stores.run_id,
+                fingerprint=fingerprint(files),
+            )
+            if before is not None and _same(before, stamp):
+                return Received(partition, before, unchanged=True)
+            with lake.work_dir(name, partition) as work:
+                staged = work / "raw.parquet"
+                received = self._write(staged, stamp, snapshots, started)
+                _refuse_vanished(self._source, partition, before, received)
+                lake.publish(staged, "raw", name, partition, rows=received.rows)
+        return Received(partition, received, unchanged=False)
+
+    def _write(
+        self, staged: Path, stamp: Manifest, snapshots: Sequence[Snapshot], started: float
+    ) -> Manifest:
+        columns = _union_of_headers(self._source, snapshots)
+        with RawWriter(staged, columns) as writer:
+            files = tuple(_write_rows(self._source, shot, columns, writer) for shot in snapshots)
+            rows = sum(file.rows for file in files)
+            manifest = replace(
+                stamp,
+                counts=Counts(received=rows, loaded=rows),
+                files=files,
+                rows=rows,
+                published_at=dt.datetime.now(dt.UTC),
+                duration_s=time.monotonic() - started,
+            )
+            writer.finish(manifest)
+        return manifest
+
+    def record(self, done: Sequence[Received]) -> None:
+        """Write what was received to the ledger."""
+        self._stores.warehouse.record(
+            [self._ledger_row(one) for one in done],
+            [
+                LedgerFile.of(self._source.name, one.partition, file)
+                for one in done
+                for file in one.manifest.files
+            ],
+        )
+
+    def _ledger_row(self, one: Received) -> LedgerRow:
+        return LedgerRow.of(
+            f"raw/{self._source.name}", self._source.name, one.partition, one.manifest
+        )
+
+    def show(self, received: Received, *, preview: bool) -> Shown:
+        """Return what the Dagster UI is to show of one partition."""
+        manifest, lake, name = received.manifest, self._stores.lake, self._source.name
+        path = lake.path("raw", name, received.partition)
+        shown = {
+            **metadata.partition_metadata(manifest, path, manifest.rows),
+            **metadata.count_metadata(manifest.counts),
+            **metadata.files_metadata(manifest),
+            "unchanged": received.unchanged,
+        }
+        if preview:
+            shown["preview"] = metadata.preview(lake.scan("raw", name, received.partition))
+        return Shown(manifest.data_version, shown)
+
+
+def _same(before: Manifest, now: Manifest) -> bool:
+    """Whether the same files were read in the same way before."""
+    return (before.data_version, before.fingerprint) == (now.data_version, now.fingerprint)
 
 
 def _union_of_headers(source: SourceDeclaration, snapshots: Sequence[Snapshot]) -> list[str]:
@@ -131,9 +184,9 @@ def _write_rows(
 
 
 def _refuse_vanished(
-    source: SourceDeclaration, partition: str, before: Manifest | None, rows: int
+    source: SourceDeclaration, partition: str, before: Manifest | None, now: Manifest
 ) -> None:
-    if rows or before is None or not before.rows or source.checks.rows.allow_empty:
+    if now.rows or before is None or not before.rows or source.checks.rows.allow_empty:
         return
     raise NothingReceivedError(
         f"nothing was received where {before.rows:,} rows had been; they stay as they were.",

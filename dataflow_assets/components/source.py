@@ -10,7 +10,7 @@ from dataflow_assets.builders.source import build_source
 from dataflow_assets.components.declared import mistakes_located, resolve
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.errors import DataflowError
-from dataflow_assets.transform.contract import check_contract
+from dataflow_assets.transform.rules import check_contract
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -19,8 +19,10 @@ import pyarrow as pa
 from dataflow_assets.errors import UnreadableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from _typeshed import WriteableBuffer
 
     from dataflow_assets.extract.files import Snapshot
 
@@ -149,7 +151,7 @@ class _GuardedStream(io.RawIOBase):
         with _reading(self._name):
             return self._stream.read(size)
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer)
         content = self.read(view.nbytes)
         view[: len(content)] = content

@@ -1,0 +1,307 @@
+"""Asset checks: specified by the declaration, evaluated from what a step counted.
+
+What belongs here: names, specifications and evaluations of checks. What does not: deciding whether
+a partition is published; the steps do, and their checks show it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dataflow_assets.errors import DeclarationError
+from dataflow_assets.transform.rules import contract_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dataflow_assets.builders.cleaning import Cleaned
+    from dataflow_assets.builders.receiving import Received
+    from dataflow_assets.declaration.source import SourceDeclaration
+    from dataflow_assets.io.ledger import Counts
+    from dataflow_assets.transform.clean import Finding
+
+CONSERVATION = "conservation"
+SPLIT = "rows_split"
+ROWS = "row_count"
+QUARANTINED = "quarantined_share"
+COLUMNS = "columns_as_declared"
+KEYS = "key_present"
+FAILURES_A_CHECK = 100
+"""Of one check over a range, the most partitions whose failure is logged one by one."""
+
+WARN = dg.AssetCheckSeverity.WARN
+ERROR = dg.AssetCheckSeverity.ERROR
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of one check on one partition.
+
+    Attributes:
+        name: The check's name.
+        passed: Whether all was well.
+        severity: Whether a failure is a warning or an error.
+        description: What was found, in a sentence.
+        metadata: Counts, and a sample as a Markdown table.
+    """
+
+    name: str
+    passed: bool
+    severity: dg.AssetCheckSeverity = WARN
+    description: str = ""
+    metadata: Mapping[str, dg.MetadataValue[object]] = field(default_factory=dict)
+
+
+def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
+    """Return the checks of ``raw/<source>``."""
+    key = dg.AssetKey(["raw", source.name])
+    return [dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields.")]
+
+
+def cleaned_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
+    """Return the checks of ``cleaned/<source>``: the built-in ones, and one for each rule.
+
+    Raises:
+        DeclarationError: A rule has the name of another check.
+    """
+    key = dg.AssetKey(["cleaned", source.name])
+    specs = [
+        dg.AssetCheckSpec(
+            CONSERVATION,
+            asset=key,
+            blocking=True,
+            description="received = loaded + quarantined + duplicate + filtered",
+        ),
+        dg.AssetCheckSpec(
+            ROWS, asset=key, blocking=True, description="As many rows as checks: rows allows."
+        ),
+        dg.AssetCheckSpec(
+            QUARANTINED,
+            asset=key,
+            blocking=True,
+            description="No more rows break the contract than checks: quarantined allows.",
+        ),
+        dg.AssetCheckSpec(
+            COLUMNS, asset=key, description="The columns received are those of the contract."
+        ),
+    ]
+    taken = {spec.name for spec in specs}
+    for rule in contract_rules(source.contract):
+        if rule.id in taken:
+            raise DeclarationError(
+                f"the name {rule.id!r} stands for two checks.",
+                mend="Give the rule another name.",
+                source=source.name,
+                culprit=rule.id,
+            ).within("contract", "rules")
+        taken.add(rule.id)
+        specs.append(
+            dg.AssetCheckSpec(
+                rule.id,
+                asset=key,
+                blocking=rule.severity == "block",
+                description=rule.description,
+            )
+        )
+    return specs
+
+
+def normalized_check_specs(entity: str) -> list[dg.AssetCheckSpec]:
+    """Return the checks of ``normalized/<entity>``."""
+    key = dg.AssetKey(["normalized", entity])
+    return [
+        dg.AssetCheckSpec(
+            CONSERVATION, asset=key, blocking=True, description="received = loaded + duplicate"
+        ),
+        dg.AssetCheckSpec(
+            KEYS, asset=key, blocking=True, description="Every row has a value in each key column."
+        ),
+    ]
+
+
+def raw_outcomes(received: Received) -> Iterator[Outcome]:
+    """Evaluate the checks of one raw partition."""
+    rejected = sum(file.rejected for file in received.manifest.files)
+    yield Outcome(
+        SPLIT,
+        passed=rejected == 0,
+        description=f"{rejected:,} of {received.manifest.rows:,} rows could not be split",
+        metadata={"rejected": dg.MetadataValue.int(rejected)},
+    )
+
+
+def cleaned_outcomes(source: SourceDeclaration, cleaned: Cleaned) -> Iterator[Outcome]:
+    """Evaluate the checks of one cleaned partition."""
+    yield conservation_outcome(cleaned.counts)
+    yield _row_count_outcome(source, cleaned.counts)
+    yield _quarantined_outcome(source, cleaned.counts)
+    yield _columns_outcome(cleaned)
+    for rule in contract_rules(source.contract):
+        broken = cleaned.tally.rules.get(rule.id)
+        yield Outcome(
+            rule.id,
+            passed=broken is None,
+            severity=ERROR if rule.severity == "block" else WARN,
+            description=f"{0 if broken is None else broken.rows:,} rows break it",
+            metadata={}
+            if broken is None
+            else {
+                "rows": dg.MetadataValue.int(broken.rows),
+                "sample": dg.MetadataValue.md(sample_table(broken.samples)),
+            },
+        )
+
+
+def conservation_outcome(counts: Counts) -> Outcome:
+    """Evaluate whether every row received is accounted for."""
+    words = ("received", "loaded", "quarantined", "duplicate", "filtered")
+    return Outcome(
+        CONSERVATION,
+        passed=counts.lost == 0,
+        severity=ERROR,
+        description="every row is accounted for"
+        if counts.lost == 0
+        else f"{counts.lost:,} rows are unaccounted for",
+        metadata={word: dg.MetadataValue.int(getattr(counts, word) or 0) for word in words},
+    )
+
+
+def key_outcome(missing: int) -> Outcome:
+    """Evaluate whether every row of an entity has a key."""
+    return Outcome(
+        KEYS,
+        passed=missing == 0,
+        severity=ERROR,
+        description=f"{missing:,} rows lack a value in a key column",
+    )
+
+
+def sample_table(findings: Sequence[Finding]) -> str:
+    """Return findings as a Markdown table: file, line, column and value."""
+    lines = ["| file | line | column | value |", "|---|---|---|---|"]
+    for finding in findings:
+        cells = (finding.file, finding.line, finding.column, finding.value)
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "⏎").replace("\r", "")
+
+
+def _row_count_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
+    bounds = source.checks.rows
+    loaded = counts.loaded or 0
+    empty_is_fine = counts.received == 0 and bounds.allow_empty
+    fits = bounds.min <= loaded and (bounds.max is None or loaded <= bounds.max)
+    return Outcome(
+        ROWS, passed=fits or empty_is_fine, severity=ERROR, description=f"{loaded:,} rows"
+    )
+
+
+def _quarantined_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
+    limits = source.checks.quarantined
+    share = (counts.quarantined or 0) / counts.received if counts.received else 0.0
+    return Outcome(
+        QUARANTINED,
+        passed=share <= min(limits.warn_share, limits.max_share),
+        severity=ERROR if share > limits.max_share else WARN,
+        description=f"{counts.quarantined or 0:,} of {counts.received:,} rows ({share:.2%})",
+        metadata={"share": dg.MetadataValue.float(share)},
+    )
+
+
+def _columns_outcome(cleaned: Cleaned) -> Outcome:
+    unknown, missing = cleaned.unknown_columns, cleaned.missing_columns
+    found = [
+        f"{word}: {', '.join(names)}"
+        for word, names in (("not declared", unknown), ("not received", missing))
+        if names
+    ]
+    return Outcome(
+        COLUMNS, passed=not found, description="; ".join(found) or "as the contract declares"
+    )
+
+
+def check_results(
+    context: dg.AssetExecutionContext,
+    specs: Sequence[dg.AssetCheckSpec],
+    outcomes: Mapping[str, Sequence[Outcome]],
+) -> Iterator[dg.AssetCheckResult]:
+    """Give Dagster what the checks found, partition by partition.
+
+    A run over one partition gives one result per check. Over a range, conservation and whatever
+    failed are logged for each partition, and one result per check says how many partitions passed:
+    thousands of events that say that nothing happened would take longer than the work.
+
+    Args:
+        context: The step's context.
+        specs: All checks of the asset.
+        outcomes: What was found, by partition.
+    """
+    by_name = {spec.name: spec for spec in specs}
+    found: dict[str, dict[str, Outcome]] = {name: {} for name in by_name}
+    for partition, of_partition in outcomes.items():
+        for outcome in of_partition:
+            found[outcome.name][partition] = outcome
+    for name, by_partition in found.items():
+        if len(outcomes) == 1:
+            yield from (_result(by_name[name], outcome) for outcome in by_partition.values())
+        elif by_partition:
+            for evaluation in _evaluations(by_name[name], by_partition):
+                context.log_event(evaluation)
+            yield _summary(by_name[name], by_partition)
+
+
+def _result(spec: dg.AssetCheckSpec, outcome: Outcome) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=outcome.passed,
+        severity=outcome.severity,
+        description=outcome.description,
+        metadata=outcome.metadata,
+    )
+
+
+def _evaluations(
+    spec: dg.AssetCheckSpec, by_partition: Mapping[str, Outcome]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Evaluate a check on partitions of a range: on all for conservation, else where it failed."""
+    failed = 0
+    for partition, outcome in by_partition.items():
+        failed += not outcome.passed
+        if spec.name != CONSERVATION and (outcome.passed or failed > FAILURES_A_CHECK):
+            continue
+        yield dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=outcome.passed,
+            severity=outcome.severity,
+            description=outcome.description,
+            metadata=outcome.metadata,
+            partition=partition,
+            blocking=spec.blocking,
+        )
+
+
+def _summary(
+    spec: dg.AssetCheckSpec, by_partition: Mapping[str, Outcome]
+) -> dg.AssetCheckResult:
+    failed = {key: outcome for key, outcome in by_partition.items() if not outcome.passed}
+    worst = ERROR if any(one.severity == ERROR for one in failed.values()) else WARN
+    lines = ["| partition | found |", "|---|---|"]
+    shown = list(failed.items())[:FAILURES_A_CHECK]
+    lines += [f"| {key} | {_cell(outcome.description)} |" for key, outcome in shown]
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=not failed,
+        severity=worst,
+        description=f"{len(by_partition) - len(failed):,} of {len(by_partition):,} partitions pass",
+        metadata={"failed": dg.MetadataValue.md("\n".join(lines))} if failed else {},
+    )

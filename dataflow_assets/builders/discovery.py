@@ -1,0 +1,247 @@
+"""Which partitions have new, changed or late files: the thinking of the file sensor, without Dagster.
+
+What belongs here: comparing what is in the folder with what was asked for before. What does not:
+listing folders (``extract``), and starting runs (``sensor``).
+
+A partition is known by the fingerprint of all its files, not by a moment or a last name: a file
+that sorts earlier, has the same second, or belongs to an old window changes it as any other does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dataflow_assets.extract.files import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from dataflow_assets.extract.files import FileFinder, FoundFile
+
+FILES_A_TICK = 100_000
+"""The most files whose size and time one look asks for, unless one partition alone has more."""
+RECENT_KEYS = 2_000
+"""The most partitions whose fingerprints the cursor holds one by one."""
+GROUP_LENGTH = len("2026-01")
+"""Older partitions are held by month: one digest for all keys that begin alike."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the sensor remembers: at most some 100 kB, however many partitions there are.
+
+    Attributes:
+        generation: Number of looks that asked for runs; makes each request's key its own.
+        recent: Fingerprint that was asked for last, by partition, of the newest partitions.
+        older: Digest over the fingerprints of all older partitions, by group.
+        pending: Fingerprint and time of first sight, by partition, of files not yet settled.
+        rotation: The older partition from which the next look goes on, where one look cannot see
+            them all.
+    """
+
+    generation: int
+    recent: Mapping[str, str] = field(default_factory=dict)
+    older: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    rotation: str = ""
+
+    @classmethod
+    def parse(cls, text: str | None, now: float) -> Cursor:
+        """Read a cursor; a lost one begins with a generation that was never used before."""
+        if not text:
+            return cls(generation=int(now))
+        return cls(**json.loads(text))
+
+    def dump(self) -> str:
+        """Write the cursor as JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the folder found.
+
+    Attributes:
+        runs: Neighbouring partitions that are to be materialized, one list a run.
+        prints: Fingerprint of each of these partitions.
+        unsettled: Number of partitions whose files are still being written.
+        files: Number of files looked at.
+        cursor: What to remember, once runs have been asked for.
+    """
+
+    runs: Sequence[Sequence[str]]
+    prints: Mapping[str, str]
+    unsettled: int
+    files: int
+    cursor: Cursor
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """Finds the partitions that are to be materialized.
+
+    Attributes:
+        finder: Lists the source's files.
+        published: Gives the fingerprint of a partition's files as last published, if it was.
+        settle_s: Seconds for which files must have been left alone.
+        most_runs: The most runs to ask for in one look; the rest waits for the next.
+        longest: The most partitions in one run.
+    """
+
+    finder: FileFinder
+    published: Callable[[str], str | None]
+    settle_s: float
+    most_runs: int
+    longest: int
+
+    def look(self, cursor: Cursor, keys: Sequence[str], now: float) -> Look:
+        """Look at the folder once.
+
+        Args:
+            cursor: What the look before remembered.
+            keys: All partition keys there are by now, in order; files of others wait.
+            now: Seconds since the epoch.
+        """
+        names = self.finder.partition_names()
+        present = [key for key in keys if key in names]
+        window, rotation = _choose(present, {key: len(names[key]) for key in present}, cursor)
+        found = self.finder.find(window)
+        prints = {key: fingerprint(found[key]) for key in window if found.get(key)}
+        changed, pending = self._settled(self._changed(prints, cursor), found, cursor, now)
+        runs = ranges(changed, keys, self.longest)[: self.most_runs]
+        asked = {key: changed[key] for run in runs for key in run}
+        remembered = _remember(cursor, prints, asked, changed, pending, present)
+        return Look(
+            runs=runs,
+            prints=asked,
+            unsettled=len(pending),
+            files=sum(len(found[key]) for key in prints),
+            cursor=replace(
+                remembered,
+                pending=pending,
+                rotation=rotation,
+                generation=cursor.generation + bool(asked),
+            ),
+        )
+
+    def _changed(self, prints: Mapping[str, str], cursor: Cursor) -> dict[str, str]:
+        """Return the partitions whose files are not those asked for last."""
+        groups = _digests({key: value for key, value in prints.items() if key not in cursor.recent})
+        same = {group for group, value in groups.items() if cursor.older.get(group) == value}
+        unknown = {}
+        for key, value in prints.items():
+            if key in cursor.recent:
+                if cursor.recent[key] != value:
+                    unknown[key] = value
+            elif _group(key) not in same and self.published(key) != value:
+                unknown[key] = value
+        return unknown
+
+    def _settled(
+        self,
+        changed: Mapping[str, str],
+        found: Mapping[str, Sequence[FoundFile]],
+        cursor: Cursor,
+        now: float,
+    ) -> tuple[dict[str, str], dict[str, tuple[str, float]]]:
+        """Part the changed partitions into those at rest and those still being written.
+
+        Files are at rest when their times are old enough or, for clocks that run ahead, when they
+        have looked the same for long enough.
+        """
+        settled, pending = {}, {}
+        for key, value in changed.items():
+            newest = max(file.mtime_ns for file in found[key]) / 1e9
+            seen, since = cursor.pending.get(key, (value, now))
+            since = since if seen == value else now
+            if now - newest >= self.settle_s or now - since >= self.settle_s > 0:
+                settled[key] = value
+            else:
+                pending[key] = (value, since)
+        return settled, pending
+
+
+def ranges(changed: Iterable[str], keys: Sequence[str], longest: int) -> list[list[str]]:
+    """Join neighbouring partitions, so that one run materializes them all.
+
+    Args:
+        changed: Keys to join.
+        keys: All keys, in order.
+        longest: The most partitions in one run.
+    """
+    positions = {key: position for position, key in enumerate(keys)}
+    joined: list[list[str]] = []
+    for key in sorted(changed, key=positions.__getitem__):
+        last = joined[-1] if joined else []
+        if last and positions[last[-1]] + 1 == positions[key] and len(last) < longest:
+            last.append(key)
+        else:
+            joined.append([key])
+    return joined
+
+
+def _choose(
+    present: Sequence[str], sizes: Mapping[str, int], cursor: Cursor
+) -> tuple[list[str], str]:
+    """Choose the partitions to look at: the newest, and each time other ones of the older."""
+    if sum(sizes.values()) <= FILES_A_TICK:
+        return list(present), ""
+    newest = _fill(reversed(present), sizes, FILES_A_TICK // 2)
+    older = [key for key in present if key not in newest]
+    turn = [key for key in older if key > cursor.rotation] + [
+        key for key in older if key <= cursor.rotation
+    ]
+    chosen = _fill(turn, sizes, FILES_A_TICK - sum(sizes[key] for key in newest))
+    wanted = {*newest, *chosen}
+    return [key for key in present if key in wanted], chosen[-1] if chosen else ""
+
+
+def _fill(keys: Iterable[str], sizes: Mapping[str, int], room: int) -> list[str]:
+    """Take keys while their files fit, but at least one."""
+    taken: list[str] = []
+    for key in keys:
+        if taken and sizes[key] > room:
+            break
+        taken.append(key)
+        room -= sizes[key]
+    return taken
+
+
+def _remember(
+    cursor: Cursor,
+    prints: Mapping[str, str],
+    asked: Mapping[str, str],
+    changed: Mapping[str, str],
+    pending: Mapping[str, tuple[str, float]],
+    present: Sequence[str],
+) -> Cursor:
+    """Return the cursor with what is now known; what waits keeps its old fingerprint."""
+    waiting = {key for key in changed if key not in asked} | set(pending)
+    known = {key: value for key, value in prints.items() if key not in waiting}
+    recent = {**{key: cursor.recent[key] for key in cursor.recent if key not in known}, **known}
+    if len(recent) <= RECENT_KEYS and not cursor.older:
+        return replace(cursor, recent=recent)
+    kept = set(sorted(present)[-RECENT_KEYS:])
+    groups = _digests({key: value for key, value in prints.items() if key not in kept})
+    behind = {_group(key) for key in waiting if key not in kept}
+    older = {**cursor.older, **groups}
+    return replace(
+        cursor,
+        recent={key: value for key, value in recent.items() if key in kept},
+        older={group: value for group, value in older.items() if group not in behind},
+    )
+
+
+def _group(key: str) -> str:
+    return key[:GROUP_LENGTH]
+
+
+def _digests(prints: Mapping[str, str]) -> dict[str, str]:
+    """Return one digest per group of keys."""
+    hashes: dict[str, hashlib._Hash] = {}
+    for key in sorted(prints):
+        hashes.setdefault(_group(key), hashlib.sha256()).update(f"{key}={prints[key]};".encode())
+    return {group: value.hexdigest()[:12] for group, value in hashes.items()}

@@ -1,0 +1,163 @@
+"""What the Dagster UI shows of a partition: counts, sizes, a preview, columns and their lineage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from dataflow_assets.declaration.contract import Column, Contract
+    from dataflow_assets.declaration.entity import EntityDeclaration
+    from dataflow_assets.declaration.source import SourceDeclaration
+    from dataflow_assets.io.lake import Manifest
+    from dataflow_assets.io.ledger import Counts
+    from dataflow_assets.transform.normalize import Mapping as ColumnMapping
+
+PREVIEW_ROWS = 5
+PREVIEW_WIDTH = 40
+FILES_SHOWN = 20
+QUARANTINE_SCHEMA = dg.TableSchema(
+    columns=[
+        dg.TableColumn("_file", "string", "File, relative to the files folder"),
+        dg.TableColumn("_version", "string", "First 16 digits of the file's SHA-256"),
+        dg.TableColumn("_line", "int64", "Line of the file on which the row begins"),
+        dg.TableColumn("rules", "list(string)", "Rules that the row breaks"),
+        dg.TableColumn("reasons", "list(struct)", "Column, rule, severity and value of each breach"),
+        dg.TableColumn("row", "string", "The row as received: JSON, or text that could not be split"),
+    ]
+)
+Metadata = dict[str, object]
+"""Metadata as Dagster takes it: plain values and ``MetadataValue``."""
+
+
+def cleaned_schema(contract: Contract) -> dg.TableSchema:
+    """Return the columns of a cleaned table, with what the contract asks of each."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=name,
+                type=column.type,
+                description=column.description or None,
+                constraints=dg.TableColumnConstraints(
+                    nullable=not contract.is_required(name),
+                    unique=contract.key == (name,),
+                    other=_constraints(column),
+                ),
+            )
+            for name, column in contract.columns.items()
+        ]
+    )
+
+
+def _constraints(column: Column) -> list[str]:
+    words = ("min", "max", "min_length", "max_length", "pattern", "one_of", "formats")
+    given = {word: getattr(column, word) for word in words}
+    return [f"{word}: {value}" for word, value in given.items() if value not in (None, ())]
+
+
+def raw_schema(source: SourceDeclaration) -> dg.TableSchema:
+    """Return the columns that a raw table is expected to have: all text."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name=column.source_name or name, type="string")
+            for name, column in source.contract.columns.items()
+        ]
+    )
+
+
+def cleaned_lineage(source: SourceDeclaration) -> dg.TableColumnLineage:
+    """Return from which raw column each cleaned column comes."""
+    raw = dg.AssetKey(["raw", source.name])
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(asset_key=raw, column_name=column.source_name or name)]
+            for name, column in source.contract.columns.items()
+        }
+    )
+
+
+def entity_columns(entity: EntityDeclaration) -> dg.TableSchema:
+    """Return the columns of a normalized table."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=name,
+                type=column.type,
+                description=column.description or None,
+                constraints=dg.TableColumnConstraints(
+                    nullable=name not in entity.key, unique=entity.key == (name,)
+                ),
+            )
+            for name, column in entity.columns.items()
+        ]
+    )
+
+
+def entity_lineage(mappings: Mapping[str, ColumnMapping]) -> dg.TableColumnLineage:
+    """Return from which cleaned columns, of all sources, each normalized column comes."""
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+    for source, mapping in mappings.items():
+        cleaned = dg.AssetKey(["cleaned", source])
+        for column, roots in mapping.lineage.items():
+            deps.setdefault(column, []).extend(
+                dg.TableColumnDep(asset_key=cleaned, column_name=root) for root in roots
+            )
+    return dg.TableColumnLineage(deps)
+
+
+def count_metadata(counts: Counts) -> Metadata:
+    """Return the counts of one partition, those that are known."""
+    words = ("received", "loaded", "quarantined", "duplicate", "filtered")
+    known = {word: getattr(counts, word) for word in words}
+    return {word: value for word, value in known.items() if value is not None}
+
+
+def partition_metadata(manifest: Manifest, path: Path, rows: int) -> Metadata:
+    """Return what is shown of a partition in the lake."""
+    return {
+        "dagster/partition_row_count": rows,
+        "dagster/uri": path.as_uri(),
+        "size_bytes": path.stat().st_size,
+        "seconds": round(manifest.duration_s, 3),
+        "declaration": manifest.declaration,
+    }
+
+
+def files_metadata(manifest: Manifest) -> Metadata:
+    """Return which files a raw partition was made of, the first of them as a table."""
+    lines = ["| file | version | bytes | rows | rejected |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {file.name} | {file.version} | {file.size:,} | {file.rows:,} | {file.rejected:,} |"
+        for file in manifest.files[:FILES_SHOWN]
+    ]
+    if len(manifest.files) > FILES_SHOWN:
+        lines.append(f"| and {len(manifest.files) - FILES_SHOWN:,} more | | | | |")
+    return {
+        "files": len(manifest.files),
+        "file_list": dg.MetadataValue.md("\n".join(lines)),
+        "fingerprint": manifest.fingerprint,
+    }
+
+
+def preview(rows: pl.LazyFrame) -> dg.MarkdownMetadataValue:
+    """Return the first rows as a Markdown table."""
+    frame = rows.head(PREVIEW_ROWS).collect()
+    return dg.MetadataValue.md(markdown_table(frame.columns, frame.rows()))
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return rows as a Markdown table, long values cut."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    text = text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "⏎").replace("\r", "")

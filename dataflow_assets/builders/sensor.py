@@ -1,0 +1,128 @@
+"""The file sensor and the schedule of a source: what starts its runs.
+
+What belongs here: turning what a look found into run requests. What does not: what counts as
+changed (``discovery``).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dataflow_assets.builders.discovery import Cursor, Discovery
+from dataflow_assets.builders.resources import StoresResource
+from dataflow_assets.builders.stores import digest
+from dataflow_assets.errors import DataflowError
+from dataflow_assets.extract.files import FileFinder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition,
+    )
+
+    from dataflow_assets.builders.discovery import Look
+    from dataflow_assets.builders.stores import Stores
+    from dataflow_assets.declaration.source import Sensor, SourceDeclaration
+
+REQUESTS_A_TICK = 50
+"""The most runs asked for at once: submitting one takes the daemon about 0.1 s."""
+PARTITIONS_A_RUN = 366
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def build_sensor(
+    source: SourceDeclaration,
+    declared: Sensor,
+    job: UnresolvedAssetJobDefinition,
+    partitions: dg.PartitionsDefinition[str],
+) -> dg.SensorDefinition:
+    """Return the sensor that asks for runs when a source's files are new, changed or late."""
+
+    @dg.sensor(
+        name=f"{source.name}_files",
+        job=job,
+        minimum_interval_seconds=max(1, int(declared.every.total_seconds())),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Materializes the partitions of {source.name} whose files are new, changed "
+        f"or late, once they have been left alone for {declared.settle.total_seconds():.0f} s.",
+    )
+    def evaluate(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
+        now = time.time()
+        keys = list(partitions.get_partition_keys(dynamic_partitions_store=context.instance))
+        discovery = build_discovery(source, declared, stores.open())
+        try:
+            look = discovery.look(Cursor.parse(context.cursor, now), keys, now)
+        except DataflowError as error:
+            raise dg.Failure(str(error.at(source=source.name)), allow_retries=False) from error
+        requests = [_request(source.name, run, look) for run in look.runs]
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else _why_nothing(look),
+            cursor=look.cursor.dump(),
+        )
+
+    return evaluate
+
+
+def build_discovery(source: SourceDeclaration, declared: Sensor, stores: Stores) -> Discovery:
+    """Return what finds the source's changed partitions, in the folder and the lake given."""
+
+    def published(partition: str) -> str | None:
+        manifest = stores.lake.manifest("raw", source.name, partition)
+        return None if manifest is None else manifest.fingerprint
+
+    return Discovery(
+        finder=FileFinder(source.extract.files, source.partitions, stores.files),
+        published=published,
+        settle_s=declared.settle.total_seconds(),
+        most_runs=REQUESTS_A_TICK,
+        longest=PARTITIONS_A_RUN,
+    )
+
+
+def build_schedule(
+    source: SourceDeclaration,
+    cron: str,
+    job: UnresolvedAssetJobDefinition,
+    partitions: dg.PartitionsDefinition[str],
+) -> dg.ScheduleDefinition:
+    """Return the schedule that materializes the last complete partition."""
+
+    @dg.schedule(
+        name=f"{source.name}_schedule",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone=source.partitions.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Materializes the last complete partition of {source.name}.",
+    )
+    def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+            key = partitions.get_last_partition_key(current_time=context.scheduled_execution_time)
+        else:
+            key = partitions.get_last_partition_key()
+        if key is None:
+            return dg.SkipReason("no partition is complete yet")
+        return dg.RunRequest(partition_key=key)
+
+    return evaluate
+
+
+def _request(name: str, run: Sequence[str], look: Look) -> dg.RunRequest:
+    """Ask for one run over neighbouring partitions."""
+    state = digest([(key, look.prints[key]) for key in run])
+    run_key = f"{name}:{look.cursor.generation}:{state}"
+    if len(run) == 1:
+        return dg.RunRequest(run_key=run_key, partition_key=run[0])
+    return dg.RunRequest(run_key=run_key, tags={RANGE_START: run[0], RANGE_END: run[-1]})
+
+
+def _why_nothing(look: Look) -> str:
+    if look.unsettled:
+        return f"{look.files:,} files seen; {look.unsettled:,} partitions are still being written"
+    return f"{look.files:,} files seen, nothing new"

@@ -1,0 +1,196 @@
+"""From a source's declaration to its assets, job, sensor and schedule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dataflow_assets.builders import checks, metadata
+from dataflow_assets.builders.cleaning import Cleaner, cleaned_declaration
+from dataflow_assets.builders.partitions import build_partitions
+from dataflow_assets.builders.receiving import Receiver, raw_declaration
+from dataflow_assets.builders.resources import StoresResource
+from dataflow_assets.builders.sensor import build_schedule, build_sensor
+from dataflow_assets.builders.steps import RETRY, Shown, fail, materialize_result, run_partitions
+from dataflow_assets.io.ledger import LedgerRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dataflow_assets.declaration.source import SourceDeclaration
+
+LAYERS = ("raw", "cleaned", "quarantine", "normalized")
+PREVIEWS = 31
+"""The most partitions of a run for which the rows are previewed: each preview takes a read."""
+StepResult = dg.MaterializeResult | dg.AssetCheckResult
+
+
+def build_source(source: SourceDeclaration) -> dg.Definitions:
+    """Return everything that a source's declaration asks for.
+
+    Raises:
+        DeclarationError: A rule has the name of another check.
+    """
+    partitions = build_partitions(source.partitions)
+    job = dg.define_asset_job(
+        f"{source.name}_job",
+        selection=dg.AssetSelection.assets(dg.AssetKey(["raw", source.name])).downstream()
+        & dg.AssetSelection.key_prefixes(*([layer] for layer in LAYERS)),
+        description=f"Materializes {source.name} from its files to the tables that it feeds.",
+    )
+    declared = source.automation
+    return dg.Definitions(
+        assets=[
+            _files_spec(source, partitions),
+            _raw_asset(source, partitions),
+            _cleaned_asset(source, partitions),
+        ],
+        jobs=[job],
+        sensors=[build_sensor(source, declared.sensor, job, partitions)]
+        if declared.sensor
+        else [],
+        schedules=[build_schedule(source, declared.cron, job, partitions)]
+        if declared.cron
+        else [],
+    )
+
+
+def _files_spec(
+    source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetSpec:
+    """The outside world, where the lineage begins."""
+    return dg.AssetSpec(
+        ["files", source.name],
+        description=f"Files at {source.extract.files.path}, as the source delivers them.",
+        group_name=source.name,
+        kinds={source.extract.files.format},
+        owners=list(source.owners),
+        tags=source.tags,
+        partitions_def=partitions,
+    )
+
+
+def _spec(
+    source: SourceDeclaration, layer: str, description: str, deps: list[str], **more: object
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        [layer, source.name],
+        description=f"{source.description}\n\n{description}".strip(),
+        deps=[dg.AssetKey([dep, source.name]) for dep in deps],
+        group_name=source.name,
+        owners=list(source.owners),
+        tags=source.tags,
+        kinds={"parquet", "polars"},
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def _raw_asset(
+    source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    key = dg.AssetKey(["raw", source.name])
+    specs = checks.raw_check_specs(source)
+
+    @dg.multi_asset(
+        name=f"raw__{source.name}",
+        specs=[
+            _spec(
+                source,
+                "raw",
+                "Rows exactly as received, as text, with the bytes archived.",
+                ["files"],
+                code_version=raw_declaration(source),
+                metadata={"dagster/column_schema": metadata.raw_schema(source)},
+            )
+        ],
+        check_specs=specs,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+    )
+    def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepResult]:
+        opened = stores.open(context.run_id)
+        receiver = Receiver(source, opened, context.partition_keys)
+        outcomes = run_partitions(context, receiver.receive, receiver.record)
+        shown = {
+            partition: receiver.show(received, preview=len(context.partition_keys) <= PREVIEWS)
+            for partition, received in outcomes.results.items()
+        }
+        found = {
+            partition: list(checks.raw_outcomes(received))
+            for partition, received in outcomes.results.items()
+        }
+        yield from checks.check_results(context, specs, found)
+        fail(context, outcomes.failures, [(key, shown)])
+        yield materialize_result(context, key, shown)
+
+    return raw
+
+
+def _cleaned_asset(
+    source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    specs = checks.cleaned_check_specs(source)
+    version = cleaned_declaration(source)
+    cleaned_key = dg.AssetKey(["cleaned", source.name])
+    quarantine_key = dg.AssetKey(["quarantine", source.name])
+
+    @dg.multi_asset(
+        name=f"cleaned__{source.name}",
+        specs=[
+            _spec(
+                source,
+                "cleaned",
+                "Typed rows that honour the contract, one for each key.",
+                ["raw"],
+                code_version=version,
+                metadata={
+                    "dagster/column_schema": metadata.cleaned_schema(source.contract),
+                    "dagster/column_lineage": metadata.cleaned_lineage(source),
+                },
+                freshness_policy=dg.FreshnessPolicy.time_window(source.checks.freshness)
+                if source.checks.freshness
+                else None,
+            ),
+            _spec(
+                source,
+                "quarantine",
+                "Rows that break the contract, with their reasons, as they were received.",
+                ["raw"],
+                code_version=version,
+                metadata={"dagster/column_schema": metadata.QUARANTINE_SCHEMA},
+            ),
+        ],
+        check_specs=specs,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+    )
+    def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepResult]:
+        cleaner = Cleaner(source, stores.open(context.run_id))
+        outcomes = run_partitions(context, cleaner.clean, cleaner.record)
+        found = {
+            partition: list(checks.cleaned_outcomes(source, result))
+            for partition, result in outcomes.results.items()
+        }
+        yield from checks.check_results(context, specs, found)
+        failures = dict(outcomes.failures)
+        for partition, result in outcomes.results.items():
+            if result.failure is not None:
+                failures[partition] = result.failure
+        published = {
+            partition: result
+            for partition, result in outcomes.results.items()
+            if partition not in failures
+        }
+        preview = len(context.partition_keys) <= PREVIEWS
+        done = [
+            (key, {one: cleaner.show(layer, result, preview=preview) for one, result in published.items()})
+            for key, layer in ((cleaned_key, "cleaned"), (quarantine_key, "quarantine"))
+        ]
+        fail(context, failures, done)
+        for key, shown in done:
+            yield materialize_result(context, key, shown)
+
+    return cleaned

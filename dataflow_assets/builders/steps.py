@@ -1,0 +1,144 @@
+"""Running a step over its partitions: one after another, with each failure decided once.
+
+What belongs here: the loop, its progress, and how its results and failures reach Dagster. What does
+not: what is done to a partition.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dataflow_assets.builders.stores import digest
+from dataflow_assets.errors import DataflowError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from dataflow_assets.builders.metadata import Metadata
+
+RETRY = dg.RetryPolicy(
+    max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""For transient failures; permanent ones are raised as failures that allow no retry."""
+PROGRESS_EVERY_S = 5.0
+FAILURES_SHOWN = 10
+
+
+@dataclass
+class Outcomes[Result]:
+    """What came of each partition.
+
+    Attributes:
+        results: What was done, by partition.
+        failures: Why it was not done, by partition.
+    """
+
+    results: dict[str, Result] = field(default_factory=dict)
+    failures: dict[str, DataflowError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the Dagster UI is to show of one partition of one asset.
+
+    Attributes:
+        data_version: Made of the partition's content.
+        metadata: Counts, sizes, preview.
+    """
+
+    data_version: str
+    metadata: Metadata
+
+
+def run_partitions[Result](
+    context: dg.AssetExecutionContext,
+    work: Callable[[str], Result],
+    record: Callable[[Sequence[Result]], None],
+) -> Outcomes[Result]:
+    """Do a piece of work for each partition of the run, and go on where one fails.
+
+    Args:
+        context: The step's context.
+        work: What to do for one partition.
+        record: Writes results to the ledger; called every few seconds and at the end.
+    """
+    outcomes: Outcomes[Result] = Outcomes()
+    unrecorded: list[Result] = []
+    last = time.monotonic()
+    keys = context.partition_keys
+    for number, partition in enumerate(keys, start=1):
+        try:
+            outcomes.results[partition] = work(partition)
+            unrecorded.append(outcomes.results[partition])
+        except DataflowError as error:
+            outcomes.failures[partition] = error.at(partition=partition)
+        if time.monotonic() - last > PROGRESS_EVERY_S:
+            record(unrecorded)
+            unrecorded = []
+            last = time.monotonic()
+            context.log.info(f"{number:,} of {len(keys):,} partitions")
+    record(unrecorded)
+    return outcomes
+
+
+def materialize_result(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, shown: Mapping[str, Shown]
+) -> dg.MaterializeResult[None]:
+    """Return the result of one asset for all partitions of the run.
+
+    Dagster gives every partition of a range the same data version, so it is made of all of them.
+    """
+    versions = [one.data_version for one in shown.values()]
+    version = dg.DataVersion(versions[0] if len(versions) == 1 else digest(versions))
+    if len(shown) == 1:
+        (only,) = shown.values()
+        return dg.MaterializeResult(asset_key=key, metadata=only.metadata, data_version=version)
+    for partition, one in shown.items():
+        context.add_asset_metadata(one.metadata, asset_key=key, partition_key=partition)
+    return dg.MaterializeResult(asset_key=key, data_version=version)
+
+
+def fail(
+    context: dg.AssetExecutionContext,
+    failures: Mapping[str, DataflowError],
+    done: Iterable[tuple[dg.AssetKey, Mapping[str, Shown]]],
+) -> None:
+    """Fail the step if a partition failed; the partitions that were done count all the same.
+
+    Args:
+        context: The step's context.
+        failures: Why each failed partition failed.
+        done: By asset, what to show of each partition that was published.
+
+    Raises:
+        Failure: A partition failed. Retries are allowed only where they can help.
+    """
+    if not failures:
+        return
+    for key, shown in done:
+        for partition, one in shown.items():
+            context.log_event(
+                dg.AssetMaterialization(
+                    asset_key=key,
+                    partition=partition,
+                    metadata=one.metadata,
+                    tags={"dagster/data_version": one.data_version},
+                )
+            )
+    first = next(iter(failures.values()))
+    texts = [str(error) for error in list(failures.values())[:FAILURES_SHOWN]]
+    if len(failures) > len(texts):
+        texts.append(f"and {len(failures) - len(texts):,} partitions more")
+    raise dg.Failure(
+        description="\n".join(texts),
+        metadata={
+            "code": first.code,
+            "mend": first.mend,
+            "partitions": ", ".join(list(failures)[:FAILURES_SHOWN]),
+        },
+        allow_retries=any(error.transient for error in failures.values()),
+    ) from first

@@ -1,0 +1,310 @@
+"""From raw rows to cleaned ones and to findings about the others.
+
+What belongs here: the plan that types a raw partition, judges every row by the contract and parts
+the good from the rest. What does not: the parsers (`parse`), the rules (`rules`), finding which rows
+of a key lose (`io.duplicates`), and writing anything.
+
+Every raw row has exactly one fate, the first of these that applies: **quarantined** (it cannot be
+split, or breaks a rule of severity quarantine or block), **filtered** (a repeated header, or `where`
+is false or null), **duplicate** (another row of its key wins), **good**.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import reduce
+from itertools import count
+from operator import or_
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from dataflow_assets.declaration.contract import Column, LatestBy
+from dataflow_assets.errors import HeaderError
+from dataflow_assets.transform.findings import REASON, as_json, reasons, reject_reason
+from dataflow_assets.transform.parse import parse, text_of
+from dataflow_assets.transform.rules import (
+    REPEATED_HEADER,
+    TEXT,
+    Check,
+    contract_checks,
+    contract_rules,
+    contract_schema,
+    read_where,
+    unknown_check,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dataflow_assets.declaration.contract import Contract
+
+RAW = "_raw:"
+"""Prefix of the raw columns while typed ones of the same name stand beside them."""
+
+ORIGIN = pl.Schema({"_file": pl.String(), "_version": pl.String(), "_line": pl.Int64()})
+TECHNICAL = ("_row", *ORIGIN, "_reject", "_text")
+DELIMITERS = (";", "\t", "|", ",")
+UNKNOWN = Column()
+"""How a column that the contract does not name is read: as text."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What becomes of a raw partition's rows.
+
+    Attributes:
+        good: The cleaned rows: the plan's `cleaned_schema`.
+        findings: One row for each raw row that is not good, or about which a rule warns: `_row`,
+            `_file`, `_version`, `_line`, `outcome` (quarantined, filtered, duplicate or warned),
+            `reasons` (list of `column`, `rule`, `severity`, `value`; empty unless quarantined or
+            warned) and `row` (the raw row as JSON, or its text if it could not be split; null
+            unless quarantined).
+    """
+
+    good: pl.LazyFrame
+    findings: pl.LazyFrame
+
+
+class CleaningPlan:
+    """How the raw columns of one partition become the columns of a contract.
+
+    Made once per contract and set of raw columns; nothing in it depends on the rows.
+
+    Args:
+        contract: What the source promises.
+        raw_columns: The user columns of the raw partition, without technical ones.
+
+    Attributes:
+        contract: As given.
+        cleaned_schema: The contract's columns, evolved unknown ones, `_file`, `_version`, `_line`.
+        unknown_columns: Raw columns that the contract does not name.
+        missing_columns: Optional columns of the contract that the raw partition lacks: they are
+            null.
+        rule_ids: Every rule that the contract implies.
+
+    Raises:
+        HeaderError: A required column is gone, or there is an unknown one and the contract is
+            frozen.
+        DeclarationError: A literal of the contract does not fit its column's type.
+        ExpressionError: A pattern or an SQL condition of the contract is wrong.
+    """
+
+    def __init__(self, contract: Contract, raw_columns: Sequence[str]) -> None:
+        self.contract = contract
+        self._raw_columns = tuple(raw_columns)
+        self._sources = {name: c.source_name or name for name, c in contract.columns.items()}
+        promised = set(self._sources.values())
+        self.unknown_columns = tuple(name for name in raw_columns if name not in promised)
+        self.missing_columns = self._missing()
+        self._refuse_unknown()
+        self._checks = self._all_checks()
+        self._evolved = self._evolved_names()
+        self._where = read_where(contract)
+        self.rule_ids = contract_rules(contract)
+        self.cleaned_schema = pl.Schema(
+            {**contract_schema(contract), **dict.fromkeys(self._evolved, pl.String()), **ORIGIN}
+        )
+
+    def clean(self, raw: pl.LazyFrame, losers: np.ndarray | None = None) -> Cleaned:
+        """Part the good rows of a raw partition from the rest.
+
+        Args:
+            raw: The raw partition with `_row`, the number of each row from 0.
+            losers: By row number, whether another row of its key wins; none: no row loses.
+        """
+        judged = self._judged(raw, losers)
+        evolved = [pl.col(RAW + raw).alias(name) for name, raw in self._evolved.items()]
+        good = judged.filter("_good").select(*self.contract.columns, *evolved, *ORIGIN)
+        return Cleaned(good, self._findings(judged))
+
+    def key_hashes(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """Return a 64-bit hash, `_hash`, of the key of every row that has one.
+
+        Only the key's columns are read. Equal keys have equal hashes.
+        """
+        digest = self._key_hash().alias("_hash")
+        return raw.select(digest).filter(pl.col("_hash").is_not_null())
+
+    def candidates(self, raw: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
+        """Return the good rows among which duplicates are to be sought.
+
+        Args:
+            raw: As in `clean`.
+            hashes: The hashes of keys that stand there more than once, ascending; none: all rows.
+
+        Returns:
+            `_row`, the key's columns, and the column of `latest_by` if the contract has one.
+        """
+        rows = raw if hashes is None else raw.filter(_among(self._key_hash(), hashes))
+        wanted = dict.fromkeys(self.contract.key)
+        if isinstance(self.contract.keep, LatestBy):
+            wanted[self.contract.keep.latest_by] = None
+        return self._judged(rows, None).filter("_good").select("_row", *wanted)
+
+    def _missing(self) -> tuple[str, ...]:
+        missing = [name for name in self._sources if self._sources[name] not in self._raw_columns]
+        for name in missing:
+            if self.contract.is_required(name):
+                raise HeaderError(
+                    f"The required column {self._sources[name]!r} is gone.",
+                    mend=self._header_mend(self._sources[name]),
+                    culprit=self._sources[name],
+                )
+        return tuple(missing)
+
+    def _header_mend(self, wanted: str) -> str:
+        there = ", ".join(map(repr, self._raw_columns)) or "none"
+        for delimiter in DELIMITERS:
+            if len(self._raw_columns) == 1 and delimiter in self._raw_columns[0]:
+                return (
+                    f"The only column is {there}: the file seems to be delimited by "
+                    f"{delimiter!r}; set delimiter in the declaration."
+                )
+        close = difflib.get_close_matches(wanted, self._raw_columns, n=1)
+        hint = f" If {close[0]!r} is meant, declare it as source_name." if close else ""
+        return f"Columns received are {there}.{hint}"
+
+    def _refuse_unknown(self) -> None:
+        if self.contract.unknown_columns == "freeze" and self.unknown_columns:
+            names = ", ".join(map(repr, self.unknown_columns))
+            raise HeaderError(
+                f"There are columns that the contract does not name: {names}.",
+                mend="Add them to the contract, or set unknown_columns to evolve or discard.",
+                culprit=self.unknown_columns[0],
+            )
+
+    def _evolved_names(self) -> dict[str, str]:
+        """Return the kept unknown columns by their cleaned name, which no contract column has."""
+        names: dict[str, str] = {}
+        kept = self.unknown_columns if self.contract.unknown_columns == "evolve" else ()
+        taken = {*self.contract.columns, *kept}
+        for raw in kept:
+            name = raw
+            if raw in self.contract.columns:
+                name = next(f"{raw}_{n}" for n in count(2) if f"{raw}_{n}" not in taken)
+            taken.add(name)
+            names[name] = raw
+        return names
+
+    def _all_checks(self) -> tuple[Check, ...]:
+        checks = contract_checks(self.contract)
+        if self.contract.unknown_columns == "quarantine":
+            tokens = self.contract.null_tokens
+            texts = {
+                name: text_of(pl.col(RAW + name), UNKNOWN, tokens) for name in self.unknown_columns
+            }
+            checks += tuple(unknown_check(name, text) for name, text in texts.items())
+        return checks
+
+    def _judged(self, raw: pl.LazyFrame, losers: np.ndarray | None) -> pl.LazyFrame:
+        """Type every row and judge it, in one pass that both outcomes share.
+
+        Returns:
+            Technical columns; raw, text and typed columns; `_bad`, `_wanted`, `_good`, `_warned`.
+        """
+        accepted = pl.col("_reject").is_null()
+        broken = _any_of(check for check in self._checks if check.rule.severity != "warn")
+        bad = pl.when(accepted).then(broken).otherwise(pl.col("_reject") != REPEATED_HEADER)
+        wanted = accepted if self._where is None else accepted & self._where
+        good = ~pl.col("_bad") & pl.col("_wanted")
+        if losers is not None:
+            good &= ~_at(losers, pl.col("_row"))
+        warned = _any_of(check for check in self._checks if check.rule.severity == "warn")
+        return (
+            self._typed(raw, tuple(self.contract.columns))
+            .with_columns(bad.alias("_bad"), wanted.alias("_wanted"))
+            .with_columns(good.alias("_good"))
+            .with_columns((pl.col("_good") & warned).alias("_warned"))
+        )
+
+    def _typed(self, raw: pl.LazyFrame, names: tuple[str, ...]) -> pl.LazyFrame:
+        """Put the texts and typed values of some contract columns beside the raw ones."""
+        contract = self.contract
+        texts = [
+            text_of(self._raw(name), contract.columns[name], contract.null_tokens).alias(
+                TEXT + name
+            )
+            for name in names
+        ]
+        values = [parse(pl.col(TEXT + name), contract.columns[name]).alias(name) for name in names]
+        kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
+        return raw.select(*TECHNICAL, *kept).with_columns(texts).with_columns(values)
+
+    def _raw(self, name: str) -> pl.Expr:
+        """Return the raw text of a contract's column; null where the partition lacks it."""
+        if name in self.missing_columns:
+            return pl.lit(None, pl.String)
+        return pl.col(RAW + self._sources[name])
+
+    def _findings(self, judged: pl.LazyFrame) -> pl.LazyFrame:
+        bad, good = pl.col("_bad"), pl.col("_good")
+        rejected = pl.col("_reject").is_not_null()
+        outcome = (
+            pl.when(bad)
+            .then(pl.lit("quarantined"))
+            .when(~pl.col("_wanted"))
+            .then(pl.lit("filtered"))
+            .when(~good)
+            .then(pl.lit("duplicate"))
+            .otherwise(pl.lit("warned"))
+        )
+        broken = reasons((check, self._value(check)) for check in self._checks)
+        why = pl.when(rejected).then(reject_reason()).when(bad | good).then(broken)
+        row = (
+            pl.when(rejected)
+            .then("_text")
+            .otherwise(as_json({name: pl.col(RAW + name) for name in self._raw_columns}))
+        )
+        return judged.filter(~good | pl.col("_warned")).select(
+            *("_row", *ORIGIN),
+            outcome.alias("outcome"),
+            why.otherwise(pl.lit([], pl.List(REASON))).alias("reasons"),
+            pl.when(bad).then(row).alias("row"),
+        )
+
+    def _value(self, check: Check) -> pl.Expr:
+        """Return what a reason shows: the raw text, or those that an SQL rule names, as JSON."""
+        if check.rule.kind == "unknown":
+            return pl.col(RAW + check.names[0])
+        if check.rule.kind != "sql":
+            return self._raw(check.names[0])
+        return as_json({name: self._raw(name) for name in check.names})
+
+    def _key_hash(self) -> pl.Expr:
+        """Return a hash of the key over the raw columns: null where one of its columns is."""
+        contract = self.contract
+        parts = []
+        for name in contract.key:
+            text = text_of(
+                pl.col(self._sources[name]), contract.columns[name], contract.null_tokens
+            )
+            parts.append(parse(text, contract.columns[name]).alias(name))
+        digest = parts[0].hash() if len(parts) == 1 else pl.struct(parts).hash()
+        return pl.when(pl.all_horizontal(part.is_not_null() for part in parts)).then(digest)
+
+
+def _any_of(checks: Iterable[Check]) -> pl.Expr:
+    return reduce(or_, (check.broken for check in checks), pl.lit(False))  # noqa: FBT003
+
+
+def _at(flags: np.ndarray, numbers: pl.Expr) -> pl.Expr:
+    """Look up the flag of each row number."""
+    return numbers.map_batches(
+        lambda rows: pl.Series(rows.name, flags[rows.to_numpy()]),
+        return_dtype=pl.Boolean,
+        is_elementwise=True,
+    )
+
+
+def _among(values: pl.Expr, ascending: np.ndarray) -> pl.Expr:
+    """Whether each value stands in an ascending array that is not empty; null counts as no."""
+
+    def found(series: pl.Series) -> pl.Series:
+        wanted = series.fill_null(0).to_numpy()
+        places = np.searchsorted(ascending, wanted).clip(max=len(ascending) - 1)
+        return pl.Series(series.name, ascending[places] == wanted) & series.is_not_null()
+
+    return values.map_batches(found, return_dtype=pl.Boolean, is_elementwise=True)

@@ -1,0 +1,243 @@
+"""What a contract promises, one rule at a time: its id, and when a row breaks it.
+
+What belongs here: the vocabulary of rule ids and the condition behind each. What does not: reading
+texts (`parse`), and what becomes of the rows (`clean`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from dataflow_assets.errors import DeclarationError, ExpressionError
+from dataflow_assets.transform.expressions import columns_of, read_condition
+from dataflow_assets.transform.parse import check_formats, parse
+from dataflow_assets.transform.types import literal, polars_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dataflow_assets.declaration.contract import Column, Contract, Severity
+
+RuleKind = Literal[
+    "type", "required", "range", "length", "pattern", "one_of", "nul_byte", "unknown", "sql", "csv"
+]
+REJECTS = {
+    "ragged": "The row has as many fields as the header",
+    "quote": "Quotes are closed and stand where they may",
+    "encoding": "The row's bytes are text in the declared encoding",
+    "too_long": "The row is not too long to be read",
+}
+REPEATED_HEADER = "repeated_header"
+TEXT = "_text:"
+"""Prefix of the columns that hold a field's text, trimmed, null where it means no value."""
+
+
+@dataclass(frozen=True)
+class RuleId:
+    """One promise of a contract.
+
+    Attributes:
+        id: Its name in quarantine, checks and messages, such as ``mag__range``.
+        column: The column that it is about; none for a rule about the whole row.
+        kind: What sort of promise.
+        severity: What becomes of a row that breaks it.
+        description: The promise, in words.
+    """
+
+    id: str
+    column: str | None
+    kind: RuleKind
+    severity: Severity
+    description: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule with its conditions over typed columns and texts.
+
+    Attributes:
+        rule: The promise.
+        broken: Boolean, never null: whether a row breaks it.
+        names: The columns whose raw values show why.
+    """
+
+    rule: RuleId
+    broken: pl.Expr
+    names: tuple[str, ...]
+
+
+def contract_schema(contract: Contract) -> pl.Schema:
+    """Return the typed columns of a contract, in its order."""
+    return pl.Schema({name: polars_type(c.type) for name, c in contract.columns.items()})
+
+
+def contract_rules(contract: Contract) -> tuple[RuleId, ...]:
+    """Return every rule that a contract implies, whatever the data: columns', rows', then CSV's."""
+    rejects = (
+        RuleId(f"csv__{reject}", None, "csv", "quarantine", text)
+        for reject, text in REJECTS.items()
+    )
+    return (*(check.rule for check in contract_checks(contract)), *rejects)
+
+
+def contract_checks(contract: Contract) -> tuple[Check, ...]:
+    """Return the rules of a contract with their conditions.
+
+    Raises:
+        DeclarationError: A bound, allowed value or format does not fit its column's type.
+        ExpressionError: A pattern or an SQL rule is wrong.
+    """
+    return (
+        *(check for name in contract.columns for check in _column_checks(name, contract)),
+        *(_sql_check(name, contract) for name in contract.rules),
+    )
+
+
+def read_where(contract: Contract) -> pl.Expr | None:
+    """Return the condition of the rows that the contract wants; null counts as not wanted.
+
+    Raises:
+        ExpressionError: The condition is wrong.
+    """
+    if contract.where is None:
+        return None
+    condition = read_condition(contract.where, contract_schema(contract), what="where")
+    return condition.fill_null(value=False)
+
+
+def check_contract(contract: Contract) -> None:
+    """Refuse a contract that could not be applied to any data.
+
+    Raises:
+        DeclarationError: A bound, allowed value or format does not fit its column's type.
+        ExpressionError: A pattern, an SQL rule or `where` is wrong.
+    """
+    contract_checks(contract)
+    read_where(contract)
+
+
+def unknown_check(name: str, text: pl.Expr) -> Check:
+    """Return the rule that a column which the contract does not name holds no value.
+
+    Args:
+        name: The raw column.
+        text: Its text; null where it means no value.
+    """
+    rule = RuleId(
+        f"{name}__unknown", name, "unknown", "quarantine", f"{name} is not in the contract"
+    )
+    return Check(rule, text.is_not_null(), (name,))
+
+
+def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
+    """Yield the rules of a column; a value that is missing breaks no rule but ``required``."""
+    column = contract.columns[name]
+    value, text = pl.col(name), pl.col(TEXT + name)
+    try:
+        check_formats(column)
+        if column.type != "string":
+            broken = value.is_null() & text.is_not_null()
+            yield _check(name, contract, "type", broken, f"{name} is a {column.type}")
+        if contract.is_required(name):
+            yield _check(name, contract, "required", text.is_null(), f"{name} has a value")
+        yield from _value_checks(name, contract, value)
+    except DeclarationError as error:
+        error.culprit = f"column {name}"
+        raise
+
+
+def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Check]:
+    column = contract.columns[name]
+    if column.min is not None or column.max is not None:
+        kept, words = _within(value, column)
+        yield _check(name, contract, "range", ~kept, f"{name} {words}")
+    if column.min_length is not None or column.max_length is not None:
+        kept, words = _long_enough(value.str.len_chars(), column)
+        yield _check(name, contract, "length", ~kept, f"{name} has {words}")
+    if column.pattern is not None:
+        kept = value.str.contains(_whole(column.pattern))
+        yield _check(name, contract, "pattern", ~kept, f"{name} matches {column.pattern}")
+    if column.one_of is not None:
+        allowed = _allowed(column)
+        listed = ", ".join(map(str, column.one_of))
+        yield _check(name, contract, "one_of", ~value.is_in(allowed), f"{name} is one of {listed}")
+    elif column.type == "string":
+        broken = value.str.contains("\0", literal=True)
+        yield _check(name, contract, "nul_byte", broken, f"{name} holds no NUL byte")
+
+
+def _check(name: str, contract: Contract, kind: RuleKind, broken: pl.Expr, words: str) -> Check:
+    severity = contract.columns[name].severity
+    # No warehouse can hold a NUL byte, and no row can be told from others without its key.
+    needed = kind == "nul_byte" or (name in contract.key and kind in {"type", "required"})
+    if needed and severity == "warn":
+        severity = "quarantine"
+    rule = RuleId(f"{name}__{kind}", name, kind, severity, words)
+    return Check(rule, broken.fill_null(value=False), (name,))
+
+
+def _within(value: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
+    bounds = [bound for bound in (column.min, column.max) if bound is not None]
+    exact = [literal(bound, column.type, timezone=column.timezone) for bound in bounds]
+    if len(bounds) > 1:
+        return value.is_between(*exact), f"lies between {bounds[0]} and {bounds[1]}"
+    if column.min is not None:
+        return value >= exact[0], f"is at least {column.min}"
+    return value <= exact[0], f"is at most {column.max}"
+
+
+def _long_enough(size: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
+    low, high = column.min_length or 0, column.max_length
+    if high is None:
+        return size >= low, f"at least {low} characters"
+    return size.is_between(low, high), f"{low} to {high} characters"
+
+
+def _whole(pattern: str) -> str:
+    """Return the pattern such that it matches whole texts only.
+
+    Raises:
+        ExpressionError: It is no regular expression that Polars can run.
+    """
+    try:
+        re.compile(pattern) if pattern else None
+        whole = rf"\A(?:{pattern})\z"
+        pl.select(pl.lit("").str.contains(pattern), whole=pl.lit("").str.contains(whole))
+    except (pl.exceptions.PolarsError, re.error) as error:
+        raise ExpressionError(
+            f"The pattern {pattern!r} is no regular expression: {str(error).splitlines()[0]}.",
+            mend="Write one in the syntax of Rust's regex: no look-around, no back references.",
+        ) from error
+    return whole
+
+
+def _allowed(column: Column) -> pl.Series:
+    """Return the allowed values in the column's type, read as a file's text would be.
+
+    Raises:
+        DeclarationError: One of them is no such value.
+    """
+    texts = [
+        str(value).lower() if isinstance(value, bool) else str(value)
+        for value in column.one_of or ()
+    ]
+    values = pl.select(parse(pl.lit(pl.Series("value", texts)), column).alias("value"))["value"]
+    if values.null_count():
+        text = texts[int(values.is_null().arg_max() or 0)]
+        raise DeclarationError(
+            f"one_of lists {text!r}, which is no value of type {column.type}.",
+            mend="Write the value as it stands in the file, or change the type.",
+        )
+    return values
+
+
+def _sql_check(name: str, contract: Contract) -> Check:
+    declared = contract.rules[name]
+    condition = read_condition(declared.sql, contract_schema(contract), what=f"rule {name}")
+    words = declared.description or declared.sql
+    rule = RuleId(name, None, "sql", declared.severity, words)
+    return Check(rule, (~condition).fill_null(value=False), columns_of(condition))
