@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Positions = NDArray[np.int64]
 
 LF, CR = 10, 13
+NOTHING = re.compile(rb"(?!)")
 LINE_END = re.compile(rb"\r\n|\n|\r")
 MOST_RECORD_BYTES = 16 << 20
 FEWEST_FIELDS_OF_A_ROW = 3
@@ -47,6 +48,7 @@ class Grammar:
         escape: One ASCII byte, or empty.
         comment: What a line that is no row begins with, or empty.
         record: Matches one well-formed record with its line end, at most.
+        quoted: Matches a quoted field where a field begins.
     """
 
     def __init__(self, delimiter: bytes, quote: bytes, escape: bytes, comment: bytes) -> None:
@@ -54,12 +56,14 @@ class Grammar:
         comma = re.escape(delimiter)
         bare = rb"[^" + comma + rb"\r\n]*+"
         self._body: re.Pattern[bytes] | None = None
+        self.quoted: re.Pattern[bytes] = NOTHING
         item = bare
         if quote:
             body = _quoted_body(re.escape(quote), re.escape(escape))
             mark = re.escape(quote)
             self._body = re.compile(body)
             quoted = body + mark + rb"(?=[" + comma + rb"\r\n]|\Z)"
+            self.quoted = re.compile(rb"(?:\A|(?<=[" + comma + rb"\r\n]))" + quoted)
             item = rb"(?:" + quoted + rb"|(?!" + mark + rb")" + bare + rb")"
         self._field = re.compile(item)
         self.record = re.compile(item + rb"(?:" + comma + item + rb")*+(?:\r\n|\n|\r|\Z)")
@@ -87,6 +91,11 @@ class Grammar:
         pairs = escape + rb"([" + marks + rb"])|" + re.escape(self.quote) * 2
         return re.sub(pairs, lambda match: match[1] or self.quote, inner)
 
+    def requoted(self, text: bytes) -> bytes:
+        """Return a quoted field in which quotes are doubled and nothing else is escaped."""
+        inner = self.value(text).replace(self.quote, self.quote * 2)
+        return self.quote + inner + self.quote
+
     def is_row(self, line: bytes, width: int) -> bool:
         """Whether a line by itself is a well-formed record of `width` fields."""
         match = self.record.match(line)
@@ -97,7 +106,7 @@ class Grammar:
         last = self.fields(content, begin)
         position = last[-1][1] + 1 if last else begin
         body = self._body.match(content, position) if self._body else None
-        return body.end() if body else len(content)
+        return min(body.end() + 1, len(content)) if body else len(content)
 
 
 def _quoted_body(quote: bytes, escape: bytes) -> bytes:
@@ -120,6 +129,9 @@ class Piece(NamedTuple):
 
     kind: Kind
     end: int
+
+
+UNFINISHED = Piece("unfinished", -1)
 
 
 class Reject(NamedTuple):
@@ -256,6 +268,20 @@ class _Marks:
         begin = begins[np.searchsorted(begins, positions) - 1]
         return follows & ((positions - begin) % 2 == 1)
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether quotes stand nowhere but around fields and doubled within them."""
+        return not len(self._broken_quotes(0))
+
+    def acting_escapes(self) -> Positions:
+        """Return where an escape character within quotes takes the next character literally."""
+        escape, quote = ord(self._grammar.escape), ord(self._grammar.quote)
+        found = np.flatnonzero(self._codes == escape)
+        found = found[~self._escaped(found, escape) & (found < len(self._codes) - 1)]
+        following = self._codes[found + 1]
+        found = found[(following == escape) | (following == quote)]
+        return found[self.insides(0, found)]
+
     def first_trouble(self, position: int) -> int:
         """Return the first place from here on that needs care; the block's length if none."""
         index = int(np.searchsorted(self.quotes, position))
@@ -277,9 +303,7 @@ class _Marks:
         marks = self.quotes[first::2]
         wrong = ~self._ends_field[self._codes[marks - 1]] & (marks != 0)
         indexes = np.flatnonzero(wrong) * 2 + first
-        indexes = indexes[indexes > 0] if first else indexes
-        doubled = self.quotes[indexes - 1] == self.quotes[indexes] - 1
-        return indexes[~doubled | (indexes == 0)]
+        return indexes[self.quotes[indexes - 1] != self.quotes[indexes] - 1]
 
     def _not_closing(self, first: int) -> Positions:
         marks = self.quotes[first::2]
@@ -307,7 +331,8 @@ class _Marks:
         return odd
 
     def _undecodable(self, begins: Positions) -> Positions:
-        size = len(self._content) if self._last else int(begins[-1])
+        whole = int(self.line_ends[-1]) if len(self.line_ends) else 0
+        size = len(self._content) if self._last else whole
         if is_utf8(self._content, size):
             return begins[:0]
         lines = zip(begins.tolist(), [*begins[1:].tolist(), size], strict=True)
@@ -338,6 +363,25 @@ def is_utf8(content: bytes, size: int) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def double_escapes(content: bytes, grammar: Grammar) -> bytes:
+    """Write quotes within quoted fields of well-formed records in one way: doubled.
+
+    Escaped quotes are doubled, escaped escape characters written once; in fields without quotes
+    an escape character is text.
+    """
+    quote, escape = grammar.quote, grammar.escape
+    if not (quote and escape) or (escape + quote not in content and escape * 2 not in content):
+        return content
+    marks = _Marks(content, grammar, last=True)
+    if not marks.is_regular:  # quotes within unquoted fields; there, positions say nothing
+        return grammar.quoted.sub(lambda match: grammar.requoted(match[0]), content)
+    codes = np.frombuffer(content, np.uint8).copy()
+    acting = marks.acting_escapes()
+    before_quote = codes[acting + 1] == ord(quote)
+    codes[acting[before_quote]] = ord(quote)
+    return np.delete(codes, acting[~before_quote]).tobytes()
 
 
 class _Framer:
@@ -427,8 +471,8 @@ class _Framer:
         """Judge some records one by one; return where the first one begins that was not judged."""
         begin, records = position, []
         for _ in range(CAREFUL_RECORDS):
-            piece = self._judge(position)
-            if piece.kind == "unfinished" or position == len(self._content):
+            piece = self._judge(position) if position < len(self._content) else UNFINISHED
+            if piece.kind == "unfinished":
                 break
             if piece.kind == "good":
                 records.append(position)
@@ -458,7 +502,7 @@ class _Framer:
         if match is None and (end < len(content) or self._last):
             return self._first_line(begin, "quote")
         if match is None or not self._is_whole(begin, end):
-            return Piece("unfinished", begin)
+            return UNFINISHED
         return self._judge_record(begin, end)
 
     def _is_whole(self, begin: int, end: int) -> bool:
@@ -472,13 +516,13 @@ class _Framer:
         if (end if end >= 0 else len(self._content)) - begin > self._most_bytes:
             return self._first_line(begin, "too_long")
         if end < 0:
-            return Piece("unfinished", begin)
+            return UNFINISHED
         return Piece(kind, end)
 
     def _judge_record(self, begin: int, end: int) -> Piece:
         content = self._content[begin:end]
-        lines = LINE_END.split(content.rstrip(b"\r\n") if content[-1:] in b"\r\n" else content)
-        good = "good" if is_decodable(content) else "encoding"
+        lines = LINE_END.split(content.rstrip(b"\r\n"))
+        good: Kind = "good" if is_decodable(content) else "encoding"
         if len(lines) == 1 or not self._width:
             return Piece(good, end)
         if len(self._grammar.fields(content)) == self._width:
@@ -498,7 +542,7 @@ class _Framer:
         if end < 0:
             half = self._content.endswith(b"\r")  # it may yet be the first half of a line end
             return Piece(kind, len(self._content) - half)
-        if kind != "too_long" and not is_decodable(self._content[begin:end]) and kind == "ragged":
+        if kind == "ragged" and not is_decodable(self._content[begin:end]):
             kind = "encoding"
         return Piece(kind, end)
 
