@@ -1,12 +1,12 @@
 """From raw rows to cleaned ones and to findings about the others.
 
 What belongs here: the plan that types a raw partition, judges every row by the contract and parts
-the good from the rest. What does not: the parsers (`parse`), the rules (`rules`), finding which rows
-of a key lose (`io.duplicates`), and writing anything.
+the good from the rest. What does not: the parsers (`parse`), the rules (`rules`), finding which
+rows of a key lose (`io.duplicates`), and writing anything.
 
 Every raw row has exactly one fate, the first of these that applies: **quarantined** (it cannot be
-split, or breaks a rule of severity quarantine or block), **filtered** (a repeated header, or `where`
-is false or null), **duplicate** (another row of its key wins), **good**.
+split, or breaks a rule of severity quarantine or block), **filtered** (a repeated header, or
+`where` is false or null), **duplicate** (another row of its key wins), **good**.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ class CleaningPlan:
             .otherwise(pl.lit("warned"))
         )
         broken = reasons((check, self._value(check)) for check in self._checks)
-        why = pl.when(rejected).then(reject_reason()).when(bad | good).then(broken)
+        why = pl.when(bad & rejected).then(reject_reason()).when(bad | good).then(broken)
         row = (
             pl.when(rejected)
             .then("_text")

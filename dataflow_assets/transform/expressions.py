@@ -49,7 +49,7 @@ ACROSS_ROWS = frozenset(
     }
 )
 CLOCK = re.compile(
-    r"\b(now|today|current_date|current_time|current_timestamp|localtime\w*)\b", re.I
+    r"\b(now|today|current_date|current_time|current_timestamp|localtime\w*)\b", re.IGNORECASE
 )
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)

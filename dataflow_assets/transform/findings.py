@@ -6,9 +6,9 @@ rows are good (`clean`) and what a run does about them.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -31,6 +31,42 @@ BATCH = 50_000
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Where a row breaks a rule.
+
+    Attributes:
+        file: The file, relative to the folder of files.
+        line: The line on which the row begins, from 1.
+        column: The column; none for a rule about the whole row.
+        rule: The rule's id.
+        value: The raw text of the column, or for the whole row the values that the rule names.
+    """
+
+    file: str
+    line: int
+    column: str | None
+    rule: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Broken:
+    """How often a rule is broken.
+
+    Attributes:
+        rows: The rows that break it.
+        samples: The first few of them, in the order received.
+    """
+
+    rows: int
+    samples: tuple[Finding, ...]
+
+    def sample_text(self) -> str:
+        """Return the samples as one sentence's end: file, line and value of each."""
+        return "; ".join(f"{one.file} line {one.line}: {one.value!r}" for one in self.samples)
+
+
+@dataclass(frozen=True)
 class Tally:
     """How many findings there are, by outcome and by rule.
 
@@ -39,17 +75,19 @@ class Tally:
         filtered: Rows that the contract does not want.
         duplicate: Rows that lost against another of their key.
         warned: Good rows about which a rule warns.
-        rules: Per rule id, the rows that broke it.
-        samples: Per rule id, the first few of them: ``file``, ``line``, ``column``, ``rule`` and
-            ``value``.
+        rules: The rules that are broken, by id.
     """
 
     quarantined: int = 0
     filtered: int = 0
     duplicate: int = 0
     warned: int = 0
-    rules: dict[str, int] = field(default_factory=dict)
-    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    rules: dict[str, Broken] = field(default_factory=dict)
+
+    def most_frequent(self) -> str:
+        """Return the ids of the three rules that are broken most often, with their rows."""
+        ranked = sorted(self.rules.items(), key=lambda item: -item[1].rows)
+        return ", ".join(f"{rule} ({broken.rows:,})" for rule, broken in ranked[:3])
 
 
 def count_findings(findings: pl.LazyFrame) -> Tally:
@@ -60,17 +98,33 @@ def count_findings(findings: pl.LazyFrame) -> Tally:
     """
     outcomes: Counter[str] = Counter()
     rules: Counter[str] = Counter()
-    samples: dict[str, list[dict[str, Any]]] = {}
+    samples: defaultdict[str, list[Finding]] = defaultdict(list)
     wanted = findings.select("_file", "_line", "outcome", "reasons")
     for batch in wanted.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming"):
         outcomes.update(dict(batch["outcome"].value_counts().iter_rows()))
         broken = _broken_rules(batch)
         rules.update(dict(broken["rule"].value_counts().iter_rows()))
         for row in broken.group_by("rule", maintain_order=True).head(SAMPLES).iter_rows(named=True):
-            shown = samples.setdefault(row["rule"], [])
-            if len(shown) < SAMPLES:
-                shown.append(row)
-    return Tally(**outcomes, rules=dict(rules), samples=samples)
+            samples[row["rule"]].append(Finding(**row))
+    broken_rules = {
+        rule: Broken(rows, tuple(samples[rule][:SAMPLES])) for rule, rows in rules.items()
+    }
+    return Tally(**outcomes, rules=broken_rules)
+
+
+def quarantine_rows(findings: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the quarantine's rows among findings.
+
+    Args:
+        findings: As `CleaningPlan.clean` gives them.
+
+    Returns:
+        `_file`, `_version`, `_line`, `rules` (list of rule ids), `reasons` and `row`.
+    """
+    names = pl.col("reasons").list.eval(pl.element().struct.field("rule"))
+    return findings.filter(pl.col("outcome") == "quarantined").select(
+        "_file", "_version", "_line", names.alias("rules"), "reasons", "row"
+    )
 
 
 def reasons(values: Iterable[tuple[Check, pl.Expr]]) -> pl.Expr:

@@ -105,7 +105,11 @@ def read_where(contract: Contract) -> pl.Expr | None:
     """
     if contract.where is None:
         return None
-    condition = read_condition(contract.where, contract_schema(contract), what="where")
+    try:
+        condition = read_condition(contract.where, contract_schema(contract), what="where")
+    except ExpressionError as error:
+        error.within("contract", "where")
+        raise
     return condition.fill_null(value=False)
 
 
@@ -141,12 +145,13 @@ def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
         check_formats(column)
         if column.type != "string":
             broken = value.is_null() & text.is_not_null()
-            yield _check(name, contract, "type", broken, f"{name} is a {column.type}")
+            yield _check(name, contract, "type", broken, f"{name} is of type {column.type}")
         if contract.is_required(name):
             yield _check(name, contract, "required", text.is_null(), f"{name} has a value")
         yield from _value_checks(name, contract, value)
     except DeclarationError as error:
         error.culprit = f"column {name}"
+        error.within("contract", "columns", name)
         raise
 
 
@@ -164,7 +169,9 @@ def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Che
     if column.one_of is not None:
         allowed = _allowed(column)
         listed = ", ".join(map(str, column.one_of))
-        yield _check(name, contract, "one_of", ~value.is_in(allowed), f"{name} is one of {listed}")
+        yield _check(
+            name, contract, "one_of", ~value.is_in(allowed.implode()), f"{name} is one of {listed}"
+        )
     elif column.type == "string":
         broken = value.str.contains("\0", literal=True)
         yield _check(name, contract, "nul_byte", broken, f"{name} holds no NUL byte")
@@ -237,7 +244,11 @@ def _allowed(column: Column) -> pl.Series:
 
 def _sql_check(name: str, contract: Contract) -> Check:
     declared = contract.rules[name]
-    condition = read_condition(declared.sql, contract_schema(contract), what=f"rule {name}")
+    try:
+        condition = read_condition(declared.sql, contract_schema(contract), what=f"rule {name}")
+    except ExpressionError as error:
+        error.within("contract", "rules", name, "sql")
+        raise
     words = declared.description or declared.sql
     rule = RuleId(name, None, "sql", declared.severity, words)
     return Check(rule, (~condition).fill_null(value=False), columns_of(condition))

@@ -117,7 +117,7 @@ def _date(value: Bound) -> dt.date:
 
 def _moment(value: Bound, timezone: str) -> dt.datetime:
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        value = dt.datetime.combine(value, dt.time())  # noqa: DTZ001 - the zone is given below
+        value = dt.datetime.combine(value, dt.time())
     moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
     return (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(timezone))).astimezone(
         dt.UTC

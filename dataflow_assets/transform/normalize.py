@@ -1,0 +1,121 @@
+"""The mapping from a source's cleaned columns to an entity's.
+
+What belongs here: the expressions of one source in one entity, their types and their lineage. What
+does not: which source wins where two report one key, and writing anything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from dataflow_assets.errors import ExpressionError
+from dataflow_assets.transform.expressions import columns_of, read_sql
+from dataflow_assets.transform.types import polars_type
+
+if TYPE_CHECKING:
+    from dataflow_assets.declaration.entity import EntityDeclaration
+
+WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
+NATURAL = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
+EXACT_BITS = {pl.Float32: 24, pl.Float64: 53}
+"""Bits of a whole number that a float holds exactly."""
+
+
+def entity_schema(entity: EntityDeclaration) -> pl.Schema:
+    """Return the declared columns of an entity, in its order."""
+    return pl.Schema({name: polars_type(c.type) for name, c in entity.columns.items()})
+
+
+class Mapping:
+    """How one source's cleaned rows become rows of an entity.
+
+    Args:
+        entity: The entity, which maps the source.
+        source: The source's name.
+        schema: The columns that the source's contract promises, with their types.
+
+    Attributes:
+        lineage: Per mapped column of the entity, the source's columns that it is made of.
+
+    Raises:
+        ExpressionError: An expression does not parse, names an unknown column, looks at other
+            rows, or does not give the declared type.
+    """
+
+    def __init__(self, entity: EntityDeclaration, source: str, schema: pl.Schema) -> None:
+        self._source = source
+        self._columns: list[pl.Expr] = []
+        self.lineage: dict[str, tuple[str, ...]] = {}
+        for name, dtype in entity_schema(entity).items():
+            sql = entity.mappings[source].get(name)
+            value = pl.lit(None, dtype)
+            if sql is not None:
+                try:
+                    value = _column(sql, schema, dtype, f"{entity.name}.{name} from {source}")
+                except ExpressionError as error:
+                    error.within("from", source, name)
+                    raise
+                self.lineage[name] = columns_of(value)
+            self._columns.append(value.alias(name))
+
+    def apply(self, cleaned: pl.LazyFrame) -> pl.LazyFrame:
+        """Map cleaned rows, one to one.
+
+        Args:
+            cleaned: The source's promised columns, `_version` and `_line`.
+
+        Returns:
+            The entity's columns in their order and type (null where nothing is mapped), `_source`
+            and `_raw_ref`, which is ``<version>:<line>``.
+        """
+        return cleaned.select(
+            *self._columns,
+            pl.lit(self._source).alias("_source"),
+            pl.format("{}:{}", "_version", "_line").alias("_raw_ref"),
+        )
+
+
+def _column(sql: str, schema: pl.Schema, wanted: pl.DataType, what: str) -> pl.Expr:
+    expression, given = read_sql(sql, schema, what=what)
+    if not (given == wanted or _widens(given, wanted)):
+        raise ExpressionError(
+            f"{what}: {sql!r} gives {given}, but {wanted} is declared.",
+            mend=f"Declare another type, or write a cast: cast(... as {_sql_name(wanted)}).",
+            culprit=what,
+        )
+    return expression if given == wanted else expression.cast(wanted)
+
+
+def _widens(given: pl.DataType, wanted: pl.DataType) -> bool:
+    """Whether every value of one type is exactly a value of the other."""
+    if given == pl.Null():
+        return True
+    if given.is_integer():
+        return _integer_fits(given, wanted)
+    if isinstance(given, pl.Decimal) and isinstance(wanted, pl.Decimal):
+        whole = wanted.precision - wanted.scale >= given.precision - given.scale
+        return wanted.scale >= given.scale and whole
+    if isinstance(given, pl.Datetime) and isinstance(wanted, pl.Datetime):
+        return given.time_zone is not None and given.time_unit != "ns"
+    return given == pl.Float32() and wanted == pl.Float64()
+
+
+def _integer_fits(given: pl.DataType, wanted: pl.DataType) -> bool:
+    signed = given in WHOLE
+    bits = 8 * 2 ** (WHOLE if signed else NATURAL).index(type(given)) - (1 if signed else 0)
+    if wanted in NATURAL:
+        return not signed and bits <= 8 * 2 ** NATURAL.index(type(wanted))
+    if wanted in WHOLE:
+        return bits <= 8 * 2 ** WHOLE.index(type(wanted)) - 1
+    if isinstance(wanted, pl.Decimal):
+        return wanted.precision - wanted.scale >= len(str(2**bits))
+    return bits <= EXACT_BITS.get(type(wanted), 0)
+
+
+def _sql_name(dtype: pl.DataType) -> str:
+    names = {pl.String: "varchar", pl.Float32: "real", pl.Float64: "double", pl.Boolean: "boolean"}
+    if isinstance(dtype, pl.Decimal):
+        return f"decimal({dtype.precision}, {dtype.scale})"
+    return names.get(type(dtype), str(dtype).lower())
