@@ -16,9 +16,7 @@ FIRST_DAY = dt.date(2026, 1, 5)
 DAYS = 7
 COASTAL_ROWS = 400
 ALPINE_ROWS = 150
-COASTAL_HEADER = (
-    "time,latitude,longitude,depth,mag,magType,id,updated,place,type"  # as a network would name them
-)
+COASTAL_HEADER = "time,latitude,longitude,depth,mag,magType,id,updated,place,type"  # as a network would name them
 ALPINE_HEADER = "Nr;Zeitpunkt;ML;Breite;Länge;Ort;gespürt;Bearbeiter"
 TOWNS = ("Port Ansel", "Cape Morrow", "Saltwick", "Grey Harbour", "Fennel Bay, outer reef")
 VALLEYS = ("Kaltental", "Grünau", "Sankt Ruprecht", "Hochfeld", "Mühlbach")
@@ -37,7 +35,9 @@ def write_samples(folder: Path) -> list[Path]:
 
 
 def _write_coastal(folder: Path, day: dt.date, offset: int, dice: random.Random) -> Path:
-    header = COASTAL_HEADER + (",stations" if offset >= 5 else "")  # a column joins on the sixth day
+    header = COASTAL_HEADER + (
+        ",stations" if offset >= 5 else ""
+    )  # a column joins on the sixth day
     lines = [header]
     for number in range(COASTAL_ROWS):
         lines.append(_coastal_row(day, offset * COASTAL_ROWS + number, dice, stations=offset >= 5))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dataflow_assets.builders import metadata
 from dataflow_assets.errors import DeclarationError
 from dataflow_assets.transform.rules import contract_rules
 
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dataflow_assets.builders.cleaning import Cleaned
+    from dataflow_assets.builders.normalizing import Normalized
     from dataflow_assets.builders.receiving import Received
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.ledger import Counts
-    from dataflow_assets.transform.clean import Finding
 
 CONSERVATION = "conservation"
 SPLIT = "rows_split"
@@ -58,7 +59,9 @@ class Outcome:
 def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     """Return the checks of ``raw/<source>``."""
     key = dg.AssetKey(["raw", source.name])
-    return [dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields.")]
+    return [
+        dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields.")
+    ]
 
 
 def cleaned_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
@@ -140,18 +143,18 @@ def cleaned_outcomes(source: SourceDeclaration, cleaned: Cleaned) -> Iterator[Ou
     yield _quarantined_outcome(source, cleaned.counts)
     yield _columns_outcome(cleaned)
     for rule in contract_rules(source.contract):
-        broken = cleaned.tally.rules.get(rule.id)
+        broken = cleaned.tally.rules.get(rule.id, 0)
         yield Outcome(
             rule.id,
-            passed=broken is None,
+            passed=broken == 0,
             severity=ERROR if rule.severity == "block" else WARN,
-            description=f"{0 if broken is None else broken.rows:,} rows break it",
-            metadata={}
-            if broken is None
-            else {
-                "rows": dg.MetadataValue.int(broken.rows),
-                "sample": dg.MetadataValue.md(sample_table(broken.samples)),
-            },
+            description=f"{broken:,} rows break it",
+            metadata={
+                "rows": dg.MetadataValue.int(broken),
+                "sample": dg.MetadataValue.md(sample_table(cleaned.tally.samples[rule.id])),
+            }
+            if broken
+            else {},
         )
 
 
@@ -169,28 +172,21 @@ def conservation_outcome(counts: Counts) -> Outcome:
     )
 
 
-def key_outcome(missing: int) -> Outcome:
-    """Evaluate whether every row of an entity has a key."""
-    return Outcome(
+def normalized_outcomes(normalized: Normalized) -> Iterator[Outcome]:
+    """Evaluate the checks of one partition of an entity."""
+    yield conservation_outcome(normalized.counts)
+    yield Outcome(
         KEYS,
-        passed=missing == 0,
+        passed=normalized.without_key == 0,
         severity=ERROR,
-        description=f"{missing:,} rows lack a value in a key column",
+        description=f"{normalized.without_key:,} rows lack a value in a key column",
     )
 
 
-def sample_table(findings: Sequence[Finding]) -> str:
+def sample_table(samples: Sequence[Mapping[str, object]]) -> str:
     """Return findings as a Markdown table: file, line, column and value."""
-    lines = ["| file | line | column | value |", "|---|---|---|---|"]
-    for finding in findings:
-        cells = (finding.file, finding.line, finding.column, finding.value)
-        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "⏎").replace("\r", "")
+    words = ("file", "line", "column", "value")
+    return metadata.markdown_table(words, [[sample[word] for word in words] for sample in samples])
 
 
 def _row_count_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
@@ -289,19 +285,16 @@ def _evaluations(
         )
 
 
-def _summary(
-    spec: dg.AssetCheckSpec, by_partition: Mapping[str, Outcome]
-) -> dg.AssetCheckResult:
+def _summary(spec: dg.AssetCheckSpec, by_partition: Mapping[str, Outcome]) -> dg.AssetCheckResult:
     failed = {key: outcome for key, outcome in by_partition.items() if not outcome.passed}
     worst = ERROR if any(one.severity == ERROR for one in failed.values()) else WARN
-    lines = ["| partition | found |", "|---|---|"]
-    shown = list(failed.items())[:FAILURES_A_CHECK]
-    lines += [f"| {key} | {_cell(outcome.description)} |" for key, outcome in shown]
+    shown = [(key, outcome.description) for key, outcome in failed.items()][:FAILURES_A_CHECK]
+    table = metadata.markdown_table(("partition", "found"), shown)
     return dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,
         passed=not failed,
         severity=worst,
         description=f"{len(by_partition) - len(failed):,} of {len(by_partition):,} partitions pass",
-        metadata={"failed": dg.MetadataValue.md("\n".join(lines))} if failed else {},
+        metadata={"failed": dg.MetadataValue.md(table)} if failed else {},
     )

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from dataflow_assets.builders import metadata
+from dataflow_assets.builders.conservation import conservation_failure
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import digest, digest_of
 from dataflow_assets.errors import (
     BlockingRuleError,
-    ConservationError,
     PartitionMissingError,
     QuarantineLimitError,
     RowCountError,
@@ -26,20 +26,20 @@ from dataflow_assets.errors import (
 from dataflow_assets.io.duplicates import find_losers
 from dataflow_assets.io.lake import Manifest, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
-from dataflow_assets.transform.clean import CleaningPlan, count_findings, quarantine_rows
+from dataflow_assets.transform.clean import CleaningPlan
+from dataflow_assets.transform.findings import count_findings
+from dataflow_assets.transform.quarantine import quarantine_rows
 from dataflow_assets.transform.rules import contract_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dataflow_assets.builders import metadata
-from dataflow_assets.builders.steps import Shown
-from dataflow_assets.builders.stores import Stores
+    from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.errors import DataflowError
     from dataflow_assets.io.lake import Layer
-    from dataflow_assets.transform.clean import Tally
+    from dataflow_assets.transform.findings import Tally
 
 CLEANED = "cleaned.parquet"
 QUARANTINE = "quarantine.parquet"
@@ -150,7 +150,9 @@ class Cleaner:
         )
         return Cleaned(
             partition=partition,
-            manifest=replace(stamp, counts=counts, duration_s=time.monotonic() - started),
+            manifest=stamp.model_copy(
+                update={"counts": counts, "duration_s": time.monotonic() - started}
+            ),
             tally=tally,
             unknown_columns=plan.unknown_columns,
             missing_columns=plan.missing_columns,
@@ -161,7 +163,7 @@ class Cleaner:
         """Write what was published to the ledger."""
         name = self._source.name
         rows = [
-            LedgerRow.of(f"{layer}/{name}", name, one.partition, one.manifest)
+            LedgerRow.of(layer, name, one.partition, one.manifest)
             for one in done
             for layer in ("cleaned", "quarantine")
             if one.failure is None
@@ -179,7 +181,7 @@ class Cleaner:
             **metadata.count_metadata(counts),
         }
         if layer == "quarantine":
-            shown["rules"] = {rule: broken.rows for rule, broken in cleaned.tally.rules.items()}
+            shown["rules"] = dict(cleaned.tally.rules)
         if preview:
             shown["preview"] = metadata.preview(lake.scan(layer, name, cleaned.partition))
         return Shown(cleaned.manifest.data_version, shown)
@@ -198,45 +200,39 @@ class Cleaner:
 
     def _audit(self, partition: str, counts: Counts, tally: Tally) -> DataflowError | None:
         """Return why the partition may not be published, if it may not."""
-        for audit in (self._audit_conservation, self._audit_rules, self._audit_amounts):
-            failure = audit(counts, tally)
-            if failure is not None:
-                return failure.at(source=self._source.name, partition=partition)
-        return None
-
-    def _audit_conservation(self, counts: Counts, _: Tally) -> DataflowError | None:
-        if counts.lost == 0:
-            return None
-        return ConservationError(
-            f"{counts.lost:,} rows are unaccounted for: received {counts.received:,}, "
-            f"loaded {counts.loaded:,}, quarantined {counts.quarantined:,}, "
-            f"duplicate {counts.duplicate:,}, filtered {counts.filtered:,}.",
-            mend="This is a bug in dataflow_assets; nothing was published. Please report it.",
+        failure = (
+            conservation_failure(counts)
+            or self._audit_rules(tally)
+            or self._audit_quarantined(counts, tally)
+            or self._audit_row_count(counts)
+        )
+        return (
+            None if failure is None else failure.at(source=self._source.name, partition=partition)
         )
 
-    def _audit_rules(self, _: Counts, tally: Tally) -> DataflowError | None:
+    def _audit_rules(self, tally: Tally) -> DataflowError | None:
         for rule in contract_rules(self._source.contract):
-            broken = tally.rules.get(rule.id)
-            if rule.severity == "block" and broken is not None:
+            broken = tally.rules.get(rule.id, 0)
+            if rule.severity == "block" and broken:
                 return BlockingRuleError(
-                    f"{broken.rows:,} rows break a rule of severity block: {broken.sample_text()}",
+                    f"{broken:,} rows break a rule of severity block{_first_of(tally, rule.id)}.",
                     mend="Correct the data or the rule; the partition stays as it was.",
                     culprit=rule.id,
                 )
         return None
 
-    def _audit_amounts(self, counts: Counts, tally: Tally) -> DataflowError | None:
+    def _audit_quarantined(self, counts: Counts, tally: Tally) -> DataflowError | None:
         checks = self._source.checks
         if counts.quarantined > checks.quarantined.max_share * counts.received:
             share = counts.quarantined / counts.received
             return QuarantineLimitError(
                 f"{counts.quarantined:,} of {counts.received:,} rows ({share:.1%}) break the "
                 f"contract, more than max_share {checks.quarantined.max_share:.1%} allows; "
-                f"mostly {tally.most_frequent()}.",
+                f"most often {_most_broken(tally)}.",
                 mend="Correct the data, the contract, or checks: {quarantined: {max_share}}; "
                 "the partition stays as it was.",
             )
-        return self._audit_row_count(counts)
+        return None
 
     def _audit_row_count(self, counts: Counts) -> DataflowError | None:
         bounds = self._source.checks.rows
@@ -249,3 +245,17 @@ class Cleaner:
                 "the partition stays as it was.",
             )
         return None
+
+
+def _first_of(tally: Tally, rule: str) -> str:
+    """Say where a rule was broken first."""
+    samples = tally.samples.get(rule)
+    if not samples:
+        return ""
+    first = samples[0]
+    return f", the first in {first['file']}, line {first['line']}: {first['value']!r}"
+
+
+def _most_broken(tally: Tally) -> str:
+    rule = max(tally.rules, key=tally.rules.__getitem__)
+    return f"{rule} ({tally.rules[rule]:,} rows){_first_of(tally, rule)}"

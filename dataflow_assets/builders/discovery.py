@@ -1,4 +1,4 @@
-"""Which partitions have new, changed or late files: the thinking of the file sensor, without Dagster.
+"""Which partitions have new, changed or late files: what the file sensor thinks, without Dagster.
 
 What belongs here: comparing what is in the folder with what was asked for before. What does not:
 listing folders (``extract``), and starting runs (``sensor``).

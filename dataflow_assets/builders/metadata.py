@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import dagster as dg
-import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import polars as pl
 
     from dataflow_assets.declaration.contract import Column, Contract
     from dataflow_assets.declaration.entity import EntityDeclaration
@@ -27,8 +28,8 @@ QUARANTINE_SCHEMA = dg.TableSchema(
         dg.TableColumn("_version", "string", "First 16 digits of the file's SHA-256"),
         dg.TableColumn("_line", "int64", "Line of the file on which the row begins"),
         dg.TableColumn("rules", "list(string)", "Rules that the row breaks"),
-        dg.TableColumn("reasons", "list(struct)", "Column, rule, severity and value of each breach"),
-        dg.TableColumn("row", "string", "The row as received: JSON, or text that could not be split"),
+        dg.TableColumn("reasons", "list(struct)", "Column, rule, severity, value of each breach"),
+        dg.TableColumn("row", "string", "The row as received, as JSON or text"),
     ]
 )
 Metadata = dict[str, object]

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
+from dataflow_assets.builders import metadata
+from dataflow_assets.builders.conservation import conservation_failure
+from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import digest, digest_of
-from dataflow_assets.errors import ConservationError, EntityKeyError, PartitionMissingError
+from dataflow_assets.errors import EntityKeyError, MappingError, PartitionMissingError
 from dataflow_assets.io.duckdb_warehouse import EntityTable, Publication
-from dataflow_assets.io.duplicates import find_repeated
-from dataflow_assets.io.lake import count_rows
+from dataflow_assets.io.duplicates import find_losers
+from dataflow_assets.io.lake import STAGED_OPTIONS, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
+from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
+from dataflow_assets.transform.normalize import EntityRows, Mapping, entity_schema
 from dataflow_assets.transform.rules import contract_schema
-from dataflow_assets.transform.normalize import Mapping, entity_schema
 
 if TYPE_CHECKING:
     import collections.abc as cabc
     from pathlib import Path
+    from types import TracebackType
 
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.entity import EntityDeclaration
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
 
 NORMALIZED_CODE = "1"
 """Raised when the same cleaned rows would give other normalized rows than before."""
-STAGED = "normalized.parquet"
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,24 @@ class Normalized:
     """What came of normalizing one partition of an entity.
 
     Attributes:
-        counts: Rows received (from all sources), loaded and duplicate.
-        by_source: Rows received from each source; a source without the partition is left out.
-        data_version: Changes when, and only when, the rows or the mapping do.
+        partition: Which one.
+        staged: Parquet file of the rows to publish.
+        counts: Rows received from all sources, loaded and duplicate.
+        by_source: Rows received from each source; one without the partition is left out.
+        without_key: Rows that lack a value in a key column.
+        data_version: Changes when, and only when, the cleaned rows or the mapping do.
+        staged_at: When the rows were staged.
         duration_s: Seconds that it took to stage the rows.
-        failure: Why the partition was not published, if it was not.
+        failure: Why the partition may not be published, if it may not.
     """
 
+    partition: str
+    staged: Path
     counts: Counts
     by_source: dict[str, int]
+    without_key: int
     data_version: str
+    staged_at: dt.datetime
     duration_s: float
     failure: DataflowError | None = None
 
@@ -68,3 +81,162 @@ def build_mappings(
         name: Mapping(entity, name, contract_schema(sources[name].contract))
         for name in entity.precedence()
     }
+
+
+def normalized_declaration(entity: EntityDeclaration) -> str:
+    """Return a digest of all that decides which rows the same cleaned rows give."""
+    return digest(NORMALIZED_CODE, digest_of(entity))
+
+
+class Normalizer:
+    """Normalizes partitions of one entity, and holds their locks from reading to publishing."""
+
+    def __init__(
+        self, entity: EntityDeclaration, mappings: cabc.Mapping[str, Mapping], stores: Stores
+    ) -> None:
+        self._entity = entity
+        self._mappings = mappings
+        self._stores = stores
+        self._declaration = normalized_declaration(entity)
+        self._rows = EntityRows(entity)
+        self._held = ExitStack()
+        self._table = EntityTable(
+            name=entity.name,
+            columns=dict(entity_schema(entity)),
+            comments={name: column.description for name, column in entity.columns.items()},
+            key=entity.key,
+            description=entity.description,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+
+    def stage(self, partition: str) -> Normalized:
+        """Map the cleaned rows of all sources to the work folder, and audit them.
+
+        Where two sources report the same key, the preferred source's row is kept.
+
+        Raises:
+            PartitionMissingError: No source has the partition.
+            MappingError: An expression failed on the data.
+        """
+        started = time.monotonic()
+        lake, name = self._stores.lake, self._entity.name
+        self._held.enter_context(lake.partition_lock(f"normalized/{name}", partition))
+        work = self._held.enter_context(lake.work_dir(name, partition))
+        cleaned = self._cleaned(partition)
+        mapped = pl.concat(
+            [self._mappings[one].apply(lake.scan("cleaned", one, partition)) for one in cleaned]
+        ).with_row_index("_row")
+        received = sum(manifest.rows for manifest in cleaned.values())
+        staged = work / "normalized.parquet"
+        try:
+            without_key = self._rows.count_without_key(mapped)
+            losers = find_losers(mapped, self._rows, received, work, self._stores.memory_limit_mb)
+            self._rows.winners(mapped, losers).sink_parquet(
+                staged, engine="streaming", **STAGED_OPTIONS
+            )
+        except POLARS_ERRORS as error:
+            raise self._explain(error, partition) from error
+        loaded = count_rows(staged)
+        duplicate = 0 if losers is None else int(losers.sum())
+        counts = Counts(received=received, loaded=loaded, duplicate=duplicate)
+        return Normalized(
+            partition=partition,
+            staged=staged,
+            counts=counts,
+            by_source={one: manifest.rows for one, manifest in cleaned.items()},
+            without_key=without_key,
+            data_version=self._version(cleaned),
+            staged_at=dt.datetime.now(dt.UTC),
+            duration_s=time.monotonic() - started,
+            failure=self._audit(partition, without_key, counts),
+        )
+
+    def publish(self, staged: cabc.Sequence[Normalized]) -> None:
+        """Publish staged partitions to the warehouse, each with its ledger row in one transaction.
+
+        Raises:
+            WarehouseLockedError: Another program keeps the warehouse locked.
+            WarehouseSchemaError: The table cannot take the columns without losing data.
+        """
+        publications = [
+            Publication(one.partition, one.staged, self._ledger_row(one)) for one in staged
+        ]
+        self._stores.warehouse.publish(self._table, publications)
+        self._held.close()
+
+    def show(self, one: Normalized) -> Shown:
+        """Return what the Dagster UI is to show of one partition."""
+        return Shown(
+            one.data_version,
+            {
+                "dagster/partition_row_count": one.counts.loaded or 0,
+                **metadata.count_metadata(one.counts),
+                "by_source": dict(one.by_source),
+                "seconds": round(one.duration_s, 3),
+                "declaration": self._declaration,
+            },
+        )
+
+    def _cleaned(self, partition: str) -> dict[str, Manifest]:
+        """Return the cleaned partitions of the sources that have one, preferred sources first."""
+        found = {}
+        for source in self._mappings:
+            manifest = self._stores.lake.manifest("cleaned", source, partition)
+            if manifest is not None:
+                found[source] = manifest
+        if not found:
+            raise PartitionMissingError(
+                "no source has cleaned rows for it.",
+                mend=f"Materialize cleaned/{next(iter(self._mappings))} for this partition first.",
+                source=self._entity.name,
+                partition=partition,
+            )
+        return found
+
+    def _version(self, cleaned: cabc.Mapping[str, Manifest]) -> str:
+        versions = {source: manifest.data_version for source, manifest in cleaned.items()}
+        return digest(self._declaration, versions)
+
+    def _audit(self, partition: str, without_key: int, counts: Counts) -> DataflowError | None:
+        """Return why the partition may not be published, if it may not."""
+        if without_key:
+            return EntityKeyError(
+                f"{without_key:,} rows have no value in the key {', '.join(self._entity.key)}.",
+                mend="Make the columns that the key is mapped from required in the sources' "
+                "contracts, or map it from others; the partition stays as it was.",
+                source=self._entity.name,
+                partition=partition,
+                culprit=", ".join(self._entity.key),
+            )
+        failure = conservation_failure(counts)
+        return (
+            None if failure is None else failure.at(source=self._entity.name, partition=partition)
+        )
+
+    def _explain(self, error: Exception, partition: str) -> MappingError:
+        explained = explain(error, f"Mapping to {self._entity.name}")
+        return explained.at(source=self._entity.name, partition=partition)
+
+    def _ledger_row(self, one: Normalized) -> LedgerRow:
+        return LedgerRow(
+            asset=f"normalized/{self._entity.name}",
+            source=self._entity.name,
+            partition=one.partition,
+            layer="normalized",
+            counts=one.counts,
+            data_version=one.data_version,
+            declaration=self._declaration,
+            run_id=self._stores.run_id,
+            published_at=one.staged_at,
+            duration_s=one.duration_s,
+        )

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
-from dataflow_assets.extract.csv import read_header, read_rows
+from dataflow_assets.extract.csv import raw_schema, read_header, read_rows
 from dataflow_assets.extract.files import FileFinder, fingerprint, take_snapshot
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
 from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from dataflow_assets.builders import metadata
-from dataflow_assets.builders.steps import Shown
-from dataflow_assets.builders.stores import Stores
+    from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.extract.files import Snapshot
 
@@ -43,12 +41,14 @@ class Received:
     Attributes:
         partition: Which one.
         manifest: What the raw partition holds now.
+        failure: Always none: what fails here is raised.
         unchanged: Whether the same files had been received before, so that nothing was done.
     """
 
     partition: str
     manifest: Manifest
     unchanged: bool
+    failure: None = None
 
 
 def raw_declaration(source: SourceDeclaration) -> str:
@@ -61,7 +61,9 @@ def raw_declaration(source: SourceDeclaration) -> str:
 class Receiver:
     """Receives partitions of one source; their folder is listed once for all of them."""
 
-    def __init__(self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]) -> None:
+    def __init__(
+        self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]
+    ) -> None:
         self._source = source
         self._stores = stores
         self._declaration = raw_declaration(source)
@@ -104,16 +106,17 @@ class Receiver:
         self, staged: Path, stamp: Manifest, snapshots: Sequence[Snapshot], started: float
     ) -> Manifest:
         columns = _union_of_headers(self._source, snapshots)
-        with RawWriter(staged, columns) as writer:
+        with RawWriter(staged, raw_schema(columns)) as writer:
             files = tuple(_write_rows(self._source, shot, columns, writer) for shot in snapshots)
             rows = sum(file.rows for file in files)
-            manifest = replace(
-                stamp,
-                counts=Counts(received=rows, loaded=rows),
-                files=files,
-                rows=rows,
-                published_at=dt.datetime.now(dt.UTC),
-                duration_s=time.monotonic() - started,
+            manifest = stamp.model_copy(
+                update={
+                    "counts": Counts(received=rows, loaded=rows),
+                    "files": files,
+                    "rows": rows,
+                    "published_at": dt.datetime.now(dt.UTC),
+                    "duration_s": time.monotonic() - started,
+                }
             )
             writer.finish(manifest)
         return manifest
@@ -121,17 +124,12 @@ class Receiver:
     def record(self, done: Sequence[Received]) -> None:
         """Write what was received to the ledger."""
         self._stores.warehouse.record(
-            [self._ledger_row(one) for one in done],
+            [LedgerRow.of("raw", self._source.name, one.partition, one.manifest) for one in done],
             [
                 LedgerFile.of(self._source.name, one.partition, file)
                 for one in done
                 for file in one.manifest.files
             ],
-        )
-
-    def _ledger_row(self, one: Received) -> LedgerRow:
-        return LedgerRow.of(
-            f"raw/{self._source.name}", self._source.name, one.partition, one.manifest
         )
 
     def show(self, received: Received, *, preview: bool) -> Shown:

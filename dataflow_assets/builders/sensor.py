@@ -4,29 +4,20 @@ What belongs here: turning what a look found into run requests. What does not: w
 changed (``discovery``).
 """
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
 
-from dataflow_assets.builders.discovery import Cursor, Discovery
+from dataflow_assets.builders.discovery import Cursor, Discovery, Look
 from dataflow_assets.builders.resources import StoresResource
-from dataflow_assets.builders.stores import digest
+from dataflow_assets.builders.stores import Stores, digest
+from dataflow_assets.declaration.source import Sensor, SourceDeclaration
 from dataflow_assets.errors import DataflowError
 from dataflow_assets.extract.files import FileFinder
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition,
-    )
-
-    from dataflow_assets.builders.discovery import Look
-    from dataflow_assets.builders.stores import Stores
-    from dataflow_assets.declaration.source import Sensor, SourceDeclaration
 
 REQUESTS_A_TICK = 50
 """The most runs asked for at once: submitting one takes the daemon about 0.1 s."""

@@ -1,8 +1,6 @@
 """From a source's declaration to its assets, job, sensor and schedule."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import dagster as dg
 
@@ -12,18 +10,20 @@ from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.receiving import Receiver, raw_declaration
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.sensor import build_schedule, build_sensor
-from dataflow_assets.builders.steps import RETRY, Shown, fail, materialize_result, run_partitions
-from dataflow_assets.io.ledger import LedgerRow
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dataflow_assets.declaration.source import SourceDeclaration
+from dataflow_assets.builders.steps import (
+    RETRY,
+    StepEvent,
+    fail,
+    materialize_result,
+    run_partitions,
+)
+from dataflow_assets.declaration.source import SourceDeclaration
+from dataflow_assets.io.lake import Layer
 
 LAYERS = ("raw", "cleaned", "quarantine", "normalized")
 PREVIEWS = 31
 """The most partitions of a run for which the rows are previewed: each preview takes a read."""
-StepResult = dg.MaterializeResult | dg.AssetCheckResult
+CLEANED_LAYERS: tuple[Layer, ...] = ("cleaned", "quarantine")
 
 
 def build_source(source: SourceDeclaration) -> dg.Definitions:
@@ -47,12 +47,8 @@ def build_source(source: SourceDeclaration) -> dg.Definitions:
             _cleaned_asset(source, partitions),
         ],
         jobs=[job],
-        sensors=[build_sensor(source, declared.sensor, job, partitions)]
-        if declared.sensor
-        else [],
-        schedules=[build_schedule(source, declared.cron, job, partitions)]
-        if declared.cron
-        else [],
+        sensors=[build_sensor(source, declared.sensor, job, partitions)] if declared.sensor else [],
+        schedules=[build_schedule(source, declared.cron, job, partitions)] if declared.cron else [],
     )
 
 
@@ -109,19 +105,16 @@ def _raw_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=RETRY,
     )
-    def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepResult]:
-        opened = stores.open(context.run_id)
-        receiver = Receiver(source, opened, context.partition_keys)
+    def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
+        receiver = Receiver(source, stores.open(context.run_id), context.partition_keys)
         outcomes = run_partitions(context, receiver.receive, receiver.record)
-        shown = {
-            partition: receiver.show(received, preview=len(context.partition_keys) <= PREVIEWS)
-            for partition, received in outcomes.results.items()
-        }
-        found = {
-            partition: list(checks.raw_outcomes(received))
-            for partition, received in outcomes.results.items()
-        }
+        found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
         yield from checks.check_results(context, specs, found)
+        preview = len(context.partition_keys) <= PREVIEWS
+        shown = {
+            partition: receiver.show(one, preview=preview)
+            for partition, one in outcomes.published.items()
+        }
         fail(context, outcomes.failures, [(key, shown)])
         yield materialize_result(context, key, shown)
 
@@ -133,8 +126,6 @@ def _cleaned_asset(
 ) -> dg.AssetsDefinition:
     specs = checks.cleaned_check_specs(source)
     version = cleaned_declaration(source)
-    cleaned_key = dg.AssetKey(["cleaned", source.name])
-    quarantine_key = dg.AssetKey(["quarantine", source.name])
 
     @dg.multi_asset(
         name=f"cleaned__{source.name}",
@@ -167,30 +158,26 @@ def _cleaned_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=RETRY,
     )
-    def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepResult]:
+    def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         cleaner = Cleaner(source, stores.open(context.run_id))
         outcomes = run_partitions(context, cleaner.clean, cleaner.record)
         found = {
-            partition: list(checks.cleaned_outcomes(source, result))
-            for partition, result in outcomes.results.items()
+            key: list(checks.cleaned_outcomes(source, one)) for key, one in outcomes.results.items()
         }
         yield from checks.check_results(context, specs, found)
-        failures = dict(outcomes.failures)
-        for partition, result in outcomes.results.items():
-            if result.failure is not None:
-                failures[partition] = result.failure
-        published = {
-            partition: result
-            for partition, result in outcomes.results.items()
-            if partition not in failures
-        }
         preview = len(context.partition_keys) <= PREVIEWS
-        done = [
-            (key, {one: cleaner.show(layer, result, preview=preview) for one, result in published.items()})
-            for key, layer in ((cleaned_key, "cleaned"), (quarantine_key, "quarantine"))
+        tables = [
+            (
+                dg.AssetKey([layer, source.name]),
+                {
+                    partition: cleaner.show(layer, one, preview=preview)
+                    for partition, one in outcomes.published.items()
+                },
+            )
+            for layer in CLEANED_LAYERS
         ]
-        fail(context, failures, done)
-        for key, shown in done:
+        fail(context, outcomes.failures, tables)
+        for key, shown in tables:
             yield materialize_result(context, key, shown)
 
     return cleaned

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import dagster as dg
 
@@ -24,21 +24,26 @@ RETRY = dg.RetryPolicy(
     max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )
 """For transient failures; permanent ones are raised as failures that allow no retry."""
-PROGRESS_EVERY_S = 5.0
+StepEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
+"""What a step gives Dagster."""
+RECORD_EVERY_S = 2.0
+RECORD_EVERY = 100
 FAILURES_SHOWN = 10
 
 
-@dataclass
-class Outcomes[Result]:
-    """What came of each partition.
+class Result(Protocol):
+    """What came of one partition."""
 
-    Attributes:
-        results: What was done, by partition.
-        failures: Why it was not done, by partition.
-    """
+    @property
+    def partition(self) -> str:
+        """Which one."""
 
-    results: dict[str, Result] = field(default_factory=dict)
-    failures: dict[str, DataflowError] = field(default_factory=dict)
+    @property
+    def failure(self) -> DataflowError | None:
+        """Why it was not published, if it was not."""
+
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -54,35 +59,68 @@ class Shown:
     metadata: Metadata
 
 
-def run_partitions[Result](
+@dataclass
+class Outcomes(Generic[R]):
+    """What came of each partition of a run.
+
+    Attributes:
+        results: What was done, by partition, whether or not it stood its audit.
+        failures: Why it was not published, by partition.
+    """
+
+    results: dict[str, R] = field(default_factory=dict)
+    failures: dict[str, DataflowError] = field(default_factory=dict)
+
+    @property
+    def published(self) -> dict[str, R]:
+        """The results that were published, by partition."""
+        return {key: one for key, one in self.results.items() if key not in self.failures}
+
+
+def run_partitions(
     context: dg.AssetExecutionContext,
-    work: Callable[[str], Result],
-    record: Callable[[Sequence[Result]], None],
-) -> Outcomes[Result]:
+    work: Callable[[str], R],
+    record: Callable[[Sequence[R]], None],
+) -> Outcomes[R]:
     """Do a piece of work for each partition of the run, and go on where one fails.
 
     Args:
         context: The step's context.
         work: What to do for one partition.
-        record: Writes results to the ledger; called every few seconds and at the end.
+        record: Makes the results of several partitions final; called at least every 100 partitions,
+            after some seconds, and at the end.
     """
-    outcomes: Outcomes[Result] = Outcomes()
-    unrecorded: list[Result] = []
+    outcomes: Outcomes[R] = Outcomes()
+    waiting: list[R] = []
     last = time.monotonic()
-    keys = context.partition_keys
-    for number, partition in enumerate(keys, start=1):
+    for number, partition in enumerate(context.partition_keys, start=1):
         try:
-            outcomes.results[partition] = work(partition)
-            unrecorded.append(outcomes.results[partition])
+            result = outcomes.results[partition] = work(partition)
         except DataflowError as error:
             outcomes.failures[partition] = error.at(partition=partition)
-        if time.monotonic() - last > PROGRESS_EVERY_S:
-            record(unrecorded)
-            unrecorded = []
-            last = time.monotonic()
-            context.log.info(f"{number:,} of {len(keys):,} partitions")
-    record(unrecorded)
+            continue
+        if result.failure is not None:
+            outcomes.failures[partition] = result.failure
+            continue
+        waiting.append(result)
+        if len(waiting) >= RECORD_EVERY or time.monotonic() - last > RECORD_EVERY_S:
+            _record(record, waiting, outcomes)
+            context.log.info("%s of %s partitions", number, len(context.partition_keys))
+            waiting, last = [], time.monotonic()
+    _record(record, waiting, outcomes)
     return outcomes
+
+
+def _record(
+    record: Callable[[Sequence[R]], None], results: Sequence[R], outcomes: Outcomes[R]
+) -> None:
+    if not results:
+        return
+    try:
+        record(results)
+    except DataflowError as error:
+        for result in results:
+            outcomes.failures[result.partition] = error.at(partition=result.partition)
 
 
 def materialize_result(

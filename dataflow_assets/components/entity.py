@@ -41,5 +41,5 @@ class Entity(dg.Component):
             component.declaration.name: component.declaration
             for component in context.component_tree.get_all_components(Source)
         }
-        with mistakes_located(context):
+        with mistakes_located(self.declaration.name, "from", context):
             return build_entity(self.declaration, sources)

@@ -45,6 +45,7 @@ def load_declarations(folder: Path) -> dg.Definitions:
     """
     folder = folder.resolve()
     module = ModuleType("dataflow_assets.defs")
+    module.__file__ = str(folder / "__init__.py")
     module.__path__ = [str(folder)]
     tree = dg.ComponentTree.from_module(defs_module=module, project_root=folder.parent)
     return tree.build_defs_at_path(folder)

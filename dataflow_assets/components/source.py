@@ -9,7 +9,6 @@ import dagster as dg
 from dataflow_assets.builders.source import build_source
 from dataflow_assets.components.declared import mistakes_located, resolve
 from dataflow_assets.declaration.source import SourceDeclaration
-from dataflow_assets.errors import DataflowError
 from dataflow_assets.transform.rules import check_contract
 
 if TYPE_CHECKING:
@@ -39,11 +38,8 @@ class Source(dg.Component):
             DeclarationError: An expression, pattern or bound is wrong.
         """
         declaration = resolve(attributes, context)
-        with mistakes_located(context):
-            try:
-                check_contract(declaration.contract)
-            except DataflowError as error:
-                raise error.at(source=declaration.name)
+        with mistakes_located(declaration.name, "contract", context):
+            check_contract(declaration.contract)
         return cls(declaration)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature

@@ -11,6 +11,7 @@ line end of a file (the padding of a file whose room was reserved beforehand).
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ THREADS = 2
 LOOK_AHEAD = 3
 MOST_TEXT_BYTES = 64 << 10
 CUT_MARK = "…"
+FINAL_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
 COMMON_DELIMITERS = (",", ";", "\t", "|")
 SPARE_BYTES = bytes([0x1F, 0x1E, 0x1D, 0x1C, *range(1, 9), *range(14, 28), *range(32, 128)])
 TECHNICAL = (
@@ -96,7 +98,7 @@ def read_header(snapshot: Snapshot, files: Files, contract: Contract) -> list[st
     return list(names)
 
 
-def read_rows(  # noqa: PLR0913 - the sizes are there to be made small in tests
+def read_rows(
     snapshot: Snapshot,
     files: Files,
     contract: Contract,
@@ -179,6 +181,13 @@ class _Marks:
         comment = self._comment.replace(self._delimiter, delimiter)
         return grammar_of(delimiter, self._quote, self._escape, comment)
 
+    def half_delimiter(self, content: bytes, grammar: Grammar) -> bytes:
+        """Return the end of prepared content, if that may be the beginning of a delimiter."""
+        end = content[1 - len(self._delimiter) :] if not self._is_plain else b""
+        end = end[end.rfind(grammar.delimiter) + 1 :]
+        parts = (end[begin:] for begin in range(len(end)))
+        return next((part for part in parts if self._delimiter.startswith(part)), b"")
+
     def restore(self, content: bytes, grammar: Grammar) -> bytes:
         """Return content as it was received."""
         return content if self._is_plain else content.replace(grammar.delimiter, self._delimiter)
@@ -203,6 +212,7 @@ class _Head:
         self._dialect = dialect
         self._contract = contract
         self._marks = _Marks(dialect)
+        self._held = b""
 
     def find_body(self) -> _Body:
         """Read up to the first row; what follows is still to be read from the reader."""
@@ -229,6 +239,8 @@ class _Head:
         text = text[ends[-1] :] if ends else text
         content, grammar = self._marks.prepare(text, self._name)
         content = _without_padding(content) if last else content
+        self._held = b"" if last else self._marks.half_delimiter(content, grammar)
+        content = content.removesuffix(self._held)
         if not content:
             return None
         if self._dialect.header == "find":
@@ -278,7 +290,7 @@ class _Head:
                 culprit=self._name,
             )
         header = self._fields(frame.content, grammar, begin)
-        self._reader.push_back(self._marks.restore(frame.content[end:], grammar))
+        self._push_back(frame.content[end:], grammar)
         line = int(frame.line_of(np.array([end]))[0])
         return _Body(tuple(_unique(header)), tuple(header), line)
 
@@ -293,8 +305,11 @@ class _Head:
         if widths and width not in widths:
             width = max(widths, key=lambda width: (widths[width], width))
         names += [f"column_{position}" for position in range(len(names) + 1, width + 1)]
-        self._reader.push_back(self._marks.restore(frame.content, grammar))
+        self._push_back(frame.content, grammar)
         return _Body(tuple(names[:width]), (), frame.first_line)
+
+    def _push_back(self, content: bytes, grammar: Grammar) -> None:
+        self._reader.push_back(self._marks.restore(content, grammar) + self._held)
 
     def _fields(self, content: bytes, grammar: Grammar, begin: int) -> list[str]:
         if grammar.record.match(content, begin) is None:
@@ -360,8 +375,11 @@ class _Blocks:
             last = self._reader.ended
             content, grammar = self._marks.prepare(text, self._name)
             content = _without_padding(content) if last else content
+            held = b"" if last else self._marks.half_delimiter(content, grammar)
+            content = content.removesuffix(held)
             if not content:
-                return
+                rest = held
+                continue
             frame = find_frame(
                 content,
                 grammar,
@@ -370,7 +388,7 @@ class _Blocks:
                 last=last,
                 most_bytes=self._sizes.record,
             )
-            rest = self._marks.restore(content[frame.end :], grammar)
+            rest = self._marks.restore(content[frame.end :], grammar) + held
             self._line += frame.lines
             if frame.skipping:
                 rest = self._skip_line(frame, rest)
@@ -430,7 +448,7 @@ class _Splitter:
         table, ragged = self._parse(content, grammar, len(self._body.names))
         records = _Records(frame, grammar, table.num_rows + len(ragged), self._origin[0])
         good = np.delete(np.arange(records.count), [index for index, _ in ragged])
-        rejects = [(reject.kind, *reject[1:]) for reject in frame.rejects]
+        rejects: list[tuple[str, int, int]] = [*frame.rejects]
         parts = [(table, good)]
         if self._body.header and table.num_rows:
             parts, repeated = self._without_headers(table, good)
@@ -548,13 +566,13 @@ class _Splitter:
 
     def _text(self, frame: Frame, grammar: Grammar, kind: str, begin: int, end: int) -> str:
         """Return the text of a rejected record, without its line end."""
-        cut = kind == "too_long" and end - begin > MOST_TEXT_BYTES
-        content = frame.content[begin : begin + MOST_TEXT_BYTES if cut else end]
+        too_long = kind == "too_long"
+        cut = too_long and (end - begin > MOST_TEXT_BYTES or (frame.skipping and end == frame.end))
+        content = frame.content[begin : min(end, begin + MOST_TEXT_BYTES) if too_long else end]
         content = self._marks.restore(content, grammar)
         if cut:
             return self._decode(content, cut=True) + CUT_MARK
-        whole = LINE_END.search(content, max(len(content) - 2, 0))
-        return self._decode(content[: whole.start()] if whole else content)
+        return self._decode(FINAL_LINE_END.sub(b"", content))
 
 
 class _Records:

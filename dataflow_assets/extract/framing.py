@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Positions = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
 
 LF, CR = 10, 13
 NOTHING = re.compile(rb"(?!)")
@@ -197,10 +198,11 @@ class Frame:
         begins = np.concatenate([[run.begin], self.line_ends[low:high]])
         begins = begins[begins < run.end]
         codes = np.frombuffer(self.content, np.uint8)[begins]
-        return begins[(codes != LF) & (codes != CR)]
+        records: Positions = begins[(codes != LF) & (codes != CR)]
+        return records
 
 
-def find_frame(  # noqa: PLR0913 - what a block is, and the rules
+def find_frame(
     content: bytes,
     grammar: Grammar,
     width: int,
@@ -259,14 +261,15 @@ class _Marks:
             found = found[~self._escaped(found, ord(escape))]
         return found
 
-    def _escaped(self, positions: Positions, escape: int) -> NDArray[np.bool_]:
+    def _escaped(self, positions: Positions, escape: int) -> Flags:
         """Whether an odd number of escape characters stands before each position."""
         escapes = np.flatnonzero(self._codes == escape)
         begins = escapes[np.diff(escapes, prepend=-2) != 1]
         before = np.searchsorted(escapes, positions) - 1
         follows = (before >= 0) & (escapes[before] == positions - 1)
         begin = begins[np.searchsorted(begins, positions) - 1]
-        return follows & ((positions - begin) % 2 == 1)
+        escaped: Flags = follows & ((positions - begin) % 2 == 1)
+        return escaped
 
     @property
     def is_regular(self) -> bool:
@@ -280,7 +283,8 @@ class _Marks:
         found = found[~self._escaped(found, escape) & (found < len(self._codes) - 1)]
         following = self._codes[found + 1]
         found = found[(following == escape) | (following == quote)]
-        return found[self.insides(0, found)]
+        acting: Positions = found[self.insides(0, found)]
+        return acting
 
     def first_trouble(self, position: int) -> int:
         """Return the first place from here on that needs care; the block's length if none."""
@@ -301,20 +305,22 @@ class _Marks:
 
     def _not_opening(self, first: int) -> Positions:
         marks = self.quotes[first::2]
-        wrong = ~self._ends_field[self._codes[marks - 1]] & (marks != 0)
-        indexes = np.flatnonzero(wrong) * 2 + first
-        return indexes[self.quotes[indexes - 1] != self.quotes[indexes] - 1]
+        suspect = ~self._ends_field[self._codes[marks - 1]] & (marks != 0)
+        indexes = np.flatnonzero(suspect) * 2 + first
+        wrong: Positions = indexes[self.quotes[indexes - 1] != self.quotes[indexes] - 1]
+        return wrong
 
     def _not_closing(self, first: int) -> Positions:
         marks = self.quotes[first::2]
         final = len(self._codes) - 1
-        wrong = ~self._ends_field[self._codes[np.minimum(marks + 1, final)]] & (marks != final)
-        indexes = np.flatnonzero(wrong) * 2 + first
+        suspect = ~self._ends_field[self._codes[np.minimum(marks + 1, final)]] & (marks != final)
+        indexes = np.flatnonzero(suspect) * 2 + first
         after = np.minimum(indexes + 1, len(self.quotes) - 1)
-        return indexes[self.quotes[after] != self.quotes[indexes] + 1]
+        wrong: Positions = indexes[self.quotes[after] != self.quotes[indexes] + 1]
+        return wrong
 
     @cached_property
-    def _ends_field(self) -> NDArray[np.bool_]:
+    def _ends_field(self) -> Flags:
         table = np.zeros(256, bool)
         table[[LF, CR, ord(self._grammar.delimiter)]] = True
         return table
@@ -339,7 +345,7 @@ class _Marks:
         wrong = [begin for begin, end in lines if not is_decodable(self._content[begin:end])]
         return np.array(wrong, np.int64)
 
-    def insides(self, begin: int, positions: Positions) -> NDArray[np.bool_]:
+    def insides(self, begin: int, positions: Positions) -> Flags:
         """Whether positions lie within quotes, given that `begin` does not."""
         opened = np.searchsorted(self.quotes, positions) - np.searchsorted(self.quotes, begin)
         return (opened & 1).astype(bool)
@@ -348,10 +354,11 @@ class _Marks:
         """Return where delimiters stand between two places."""
         return np.flatnonzero(self._codes[begin:end] == ord(self._grammar.delimiter)) + begin
 
-    def blank(self, begins: Positions) -> NDArray[np.bool_]:
+    def blank(self, begins: Positions) -> Flags:
         """Whether the lines that begin here are empty."""
         codes = self._codes[begins]
-        return (codes == LF) | (codes == CR)
+        blank: Flags = (codes == LF) | (codes == CR)
+        return blank
 
 
 def is_utf8(content: bytes, size: int) -> bool:
@@ -433,7 +440,7 @@ class _Framer:
             ends = ends[: long[0]] if len(long) else ends
         return Run(begin, int(ends[-1]), None) if len(ends) else None
 
-    def _long_run(self, begin: int, ends: Positions, inside: NDArray[np.bool_]) -> Run | None:
+    def _long_run(self, begin: int, ends: Positions, inside: Flags) -> Run | None:
         """Return a run in which some records have several lines, up to the first doubtful one."""
         record_ends = ends[~inside]
         begins = np.concatenate([[begin], record_ends[:-1]])
@@ -445,8 +452,8 @@ class _Framer:
         return Run(begin, int(record_ends[-1]), begins[~self.marks.blank(begins)])
 
     def _doubtful(
-        self, begins: Positions, record_ends: Positions, ends: Positions, inside: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
+        self, begins: Positions, record_ends: Positions, ends: Positions, inside: Flags
+    ) -> Flags:
         """Whether records of several lines must be looked at, or are too long."""
         begin = int(begins[0])
         commas = self.marks.delimiters(begin, int(record_ends[-1]))
@@ -455,7 +462,7 @@ class _Framer:
         owner = np.searchsorted(record_ends, ends[inside])
         folded = np.zeros(len(begins), bool)
         folded[owner] = True
-        doubtful = folded & (np.diff(bounds) + 1 != self._width)
+        doubtful: Flags = folded & (np.diff(bounds) + 1 != self._width)
         doubtful |= record_ends - begins > self._most_bytes
         if self._width >= FEWEST_FIELDS_OF_A_ROW:
             doubtful[self._owners_of_rows(owner, ends[inside], commas)] = True
@@ -538,10 +545,13 @@ class _Framer:
         return bool(enough) and all(self._grammar.is_row(line, self._width) for line in inner)
 
     def _first_line(self, begin: int, kind: Kind) -> Piece:
+        """Reject no more than the line that begins here."""
         end = self._line_end(begin)
+        if (end if end >= 0 else len(self._content)) - begin > self._most_bytes:
+            kind = "too_long"
         if end < 0:
             half = self._content.endswith(b"\r")  # it may yet be the first half of a line end
-            return Piece(kind, len(self._content) - half)
+            return Piece(kind, len(self._content) - half) if kind == "too_long" else UNFINISHED
         if kind == "ragged" and not is_decodable(self._content[begin:end]):
             kind = "encoding"
         return Piece(kind, end)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import duckdb
 import numpy as np
@@ -25,8 +25,6 @@ from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dataflow_assets.transform.clean import CleaningPlan
-
 SMALL = 200_000
 """Rows up to which a partition is compared in memory."""
 
@@ -36,8 +34,26 @@ MANY = 1_000_000
 LOSERS_AT_ONCE = 1 << 20
 
 
+class Comparison(Protocol):
+    """Says which rows have a key, and which of several rows with one key wins."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that together identify a row."""
+
+    @property
+    def keep(self) -> Literal["first", "last"] | LatestBy:
+        """Which of several rows with one key wins."""
+
+    def key_hashes(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """Return a 64-bit hash, `_hash`, of the key of every row that has one."""
+
+    def candidates(self, raw: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
+        """Return `_row`, the key and the order of rows with such a hash, or of all rows."""
+
+
 def find_losers(
-    raw: pl.LazyFrame, plan: CleaningPlan, rows: int, work_dir: Path, memory_limit_mb: int
+    raw: pl.LazyFrame, plan: Comparison, rows: int, work_dir: Path, memory_limit_mb: int
 ) -> np.ndarray | None:
     """Find the good rows that lose against another good row of the same key.
 
@@ -55,7 +71,7 @@ def find_losers(
         MappingError: An SQL condition of the contract failed on the data.
         StorageError: There is not enough memory or disk for the comparison.
     """
-    if not plan.contract.key or rows <= 1:
+    if not plan.key or rows <= 1:
         return None
     try:
         if rows <= SMALL:
@@ -71,24 +87,24 @@ def find_losers(
         ) from error
 
 
-def find_in_memory(raw: pl.LazyFrame, plan: CleaningPlan, rows: int) -> np.ndarray | None:
+def find_in_memory(raw: pl.LazyFrame, plan: Comparison, rows: int) -> np.ndarray | None:
     """As `find_losers`, holding the keys that stand there more than once in memory."""
     hashes = plan.key_hashes(raw).collect().to_series()
     repeated = hashes.filter(hashes.is_duplicated()).unique().sort()
     if repeated.is_empty():
         return None
     candidates = plan.candidates(raw, repeated.to_numpy()).collect()
-    keep = plan.contract.keep
+    keep = plan.keep
     if isinstance(keep, LatestBy):
         ordered = candidates.sort(keep.latest_by, "_row", nulls_last=False)
     else:
         ordered = candidates.sort("_row", descending=keep == "first")
-    lost = ordered.filter(~pl.struct(plan.contract.key).is_last_distinct())
+    lost = ordered.filter(~pl.struct(plan.key).is_last_distinct())
     return _flags([lost["_row"].to_numpy()], rows)
 
 
 def find_on_disk(
-    raw: pl.LazyFrame, plan: CleaningPlan, rows: int, folder: Path, memory_limit_mb: int
+    raw: pl.LazyFrame, plan: Comparison, rows: int, folder: Path, memory_limit_mb: int
 ) -> np.ndarray | None:
     """As `find_losers`, with temporary files in a folder that the caller removes."""
     config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(folder), "threads": 2}
@@ -116,13 +132,13 @@ def _repeated(connection: duckdb.DuckDBPyConnection, hashes: Path) -> np.ndarray
 
 
 def _losers(
-    connection: duckdb.DuckDBPyConnection, candidates: Path, plan: CleaningPlan, rows: int
+    connection: duckdb.DuckDBPyConnection, candidates: Path, plan: Comparison, rows: int
 ) -> np.ndarray | None:
-    keep = plan.contract.keep
+    keep = plan.keep
     order = "_row" if keep == "first" else "_row DESC"
     if isinstance(keep, LatestBy):
         order = f"{_quoted(keep.latest_by)} DESC NULLS LAST, {order}"
-    key = ", ".join(map(_quoted, plan.contract.key))
+    key = ", ".join(map(_quoted, plan.key))
     reader = connection.execute(
         f"""
         SELECT _row FROM read_parquet(?)

@@ -79,6 +79,10 @@ class CleaningPlan:
 
     Attributes:
         contract: As given.
+        key: The columns that together identify a row.
+        keep: Which of several rows with one key wins.
+        key: The contract's key.
+        keep: Which of several rows with one key wins.
         cleaned_schema: The contract's columns, evolved unknown ones, `_file`, `_version`, `_line`.
         unknown_columns: Raw columns that the contract does not name.
         missing_columns: Optional columns of the contract that the raw partition lacks: they are
@@ -94,6 +98,8 @@ class CleaningPlan:
 
     def __init__(self, contract: Contract, raw_columns: Sequence[str]) -> None:
         self.contract = contract
+        self.key = contract.key
+        self.keep = contract.keep
         self._raw_columns = tuple(raw_columns)
         self._sources = {name: c.source_name or name for name, c in contract.columns.items()}
         promised = set(self._sources.values())
@@ -138,10 +144,10 @@ class CleaningPlan:
         Returns:
             `_row`, the key's columns, and the column of `latest_by` if the contract has one.
         """
-        rows = raw if hashes is None else raw.filter(_among(self._key_hash(), hashes))
-        wanted = dict.fromkeys(self.contract.key)
-        if isinstance(self.contract.keep, LatestBy):
-            wanted[self.contract.keep.latest_by] = None
+        rows = raw if hashes is None else raw.filter(among(self._key_hash(), hashes))
+        wanted = dict.fromkeys(self.key)
+        if isinstance(self.keep, LatestBy):
+            wanted[self.keep.latest_by] = None
         return self._judged(rows, None).filter("_good").select("_row", *wanted)
 
     def _missing(self) -> tuple[str, ...]:
@@ -211,7 +217,7 @@ class CleaningPlan:
         wanted = accepted if self._where is None else accepted & self._where
         good = ~pl.col("_bad") & pl.col("_wanted")
         if losers is not None:
-            good &= ~_at(losers, pl.col("_row"))
+            good &= ~flagged(losers, pl.col("_row"))
         warned = _any_of(check for check in self._checks if check.rule.severity == "warn")
         return (
             self._typed(raw, tuple(self.contract.columns))
@@ -290,7 +296,7 @@ def _any_of(checks: Iterable[Check]) -> pl.Expr:
     return reduce(or_, (check.broken for check in checks), pl.lit(False))  # noqa: FBT003
 
 
-def _at(flags: np.ndarray, numbers: pl.Expr) -> pl.Expr:
+def flagged(flags: np.ndarray, numbers: pl.Expr) -> pl.Expr:
     """Look up the flag of each row number."""
     return numbers.map_batches(
         lambda rows: pl.Series(rows.name, flags[rows.to_numpy()]),
@@ -299,7 +305,7 @@ def _at(flags: np.ndarray, numbers: pl.Expr) -> pl.Expr:
     )
 
 
-def _among(values: pl.Expr, ascending: np.ndarray) -> pl.Expr:
+def among(values: pl.Expr, ascending: np.ndarray) -> pl.Expr:
     """Whether each value stands in an ascending array that is not empty; null counts as no."""
 
     def found(series: pl.Series) -> pl.Series:

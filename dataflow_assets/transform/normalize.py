@@ -6,15 +6,18 @@ does not: which source wins where two report one key, and writing anything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from dataflow_assets.errors import ExpressionError
+from dataflow_assets.transform.clean import among, flagged
 from dataflow_assets.transform.expressions import columns_of, read_sql
 from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dataflow_assets.declaration.entity import EntityDeclaration
 
 WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
@@ -75,6 +78,43 @@ class Mapping:
             pl.lit(self._source).alias("_source"),
             pl.format("{}:{}", "_version", "_line").alias("_raw_ref"),
         )
+
+
+class EntityRows:
+    """Rows mapped to an entity, those of preferred sources first: which of one key is kept.
+
+    Args:
+        entity: The entity.
+
+    Attributes:
+        key: The columns that together identify a row.
+        keep: The first row of a key wins.
+    """
+
+    def __init__(self, entity: EntityDeclaration) -> None:
+        self.key = entity.key
+        self.keep: Literal["first"] = "first"
+        parts = [pl.col(name) for name in entity.key]
+        self._hash = parts[0].hash() if len(parts) == 1 else pl.struct(parts).hash()
+        self._without_key = pl.any_horizontal(part.is_null() for part in parts)
+
+    def key_hashes(self, mapped: pl.LazyFrame) -> pl.LazyFrame:
+        """Return a 64-bit hash, `_hash`, of every row's key; equal keys have equal hashes."""
+        return mapped.select(self._hash.alias("_hash"))
+
+    def candidates(self, mapped: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
+        """Return `_row` and the key of rows with one of the hashes, or of all rows."""
+        rows = mapped if hashes is None else mapped.filter(among(self._hash, hashes))
+        return rows.select("_row", *self.key)
+
+    def count_without_key(self, mapped: pl.LazyFrame) -> int:
+        """Return how many rows lack a value in a key column."""
+        return int(mapped.select(self._without_key.sum()).collect(engine="streaming").item())
+
+    def winners(self, mapped: pl.LazyFrame, losers: np.ndarray | None) -> pl.LazyFrame:
+        """Return the mapped rows, without `_row`, that do not lose against another of their key."""
+        kept = mapped if losers is None else mapped.filter(~flagged(losers, pl.col("_row")))
+        return kept.drop("_row")
 
 
 def _column(sql: str, schema: pl.Schema, wanted: pl.DataType, what: str) -> pl.Expr:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -30,12 +31,25 @@ if TYPE_CHECKING:
 TRUE_WORDS = ("true", "t", "yes", "y", "1")
 FALSE_WORDS = ("false", "f", "no", "n", "0")
 TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M")
-ISO_FORMATS = ("%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f")
-ISO_REST = ("%+", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
-ISO_MINUTES = ("%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+ISO_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S%.fZ",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%+",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%d %H:%M%#z",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+)
 ZONE_CODE = re.compile(r"%[:#]*z|%\+")
 CODE_WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
 FRACTIONS = {"": 0, ".%3f": 4, ".%6f": 7}
+LEFT = pl.when(pl.col("moment").is_null()).then("text")
+"""What no format could read so far, while a timestamp is read."""
+
+MOMENTS = (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
 NAIVE = pl.Datetime("us")
 UTC = pl.Datetime("us", "UTC")
 
@@ -64,13 +78,14 @@ def parse(text: pl.Expr, column: Column) -> pl.Expr:
     if kind == "boolean":
         return _boolean(text, column.formats)
     if kind == "date":
-        return _in_years(_first([text.str.strptime(pl.Date, f, strict=False, cache=True)
-                                 for f in column.formats or ("%Y-%m-%d",)]))  # fmt: skip
+        formats = column.formats or ("%Y-%m-%d",)
+        dates = [text.str.strptime(pl.Date, f, strict=False, cache=True) for f in formats]
+        return _in_years(_first(dates), dt.date.min, dt.date.max)
     if kind == "time":
         formats = column.formats or TIME_FORMATS
         return _first([text.str.strptime(pl.Time, f, strict=False, cache=True) for f in formats])
     if kind == "timestamp":
-        return _in_years(_timestamp(text, column))
+        return _in_years(_timestamp(text, column), *MOMENTS)
     return _number(text, kind)
 
 
@@ -123,46 +138,56 @@ def _boolean(text: pl.Expr, pairs: Sequence[str]) -> pl.Expr:
 
 
 def _timestamp(text: pl.Expr, column: Column) -> pl.Expr:
+    """Try the formats in their order, each on what the former ones could not read."""
     zone = column.timezone
     if column.formats:
-        return _first([_moment(text, f, zone) for f in column.formats])
-    usual = _first([_moment(text, f, zone) for f in ISO_FORMATS])
-    rest = pl.when(usual.is_null()).then(text)
-    return _first([usual, *(_moment(rest, f, zone) for f in (*ISO_REST, *ISO_MINUTES))])
+        each = [(*_by_width(declared), (declared, LEFT)) for declared in column.formats]
+        attempts = [_in_zone(chosen, pattern, zone) for pair in each for pattern, chosen in pair]
+    else:
+        attempts = _iso_attempts(zone)
+    return text.map_batches(partial(_read, attempts), return_dtype=UTC, is_elementwise=True)
 
 
-def _moment(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
+@cache
+def _iso_attempts(zone: str) -> list[pl.Expr]:
+    """Return readers of ISO 8601: first of the usual shapes, all of a fixed width, then of any."""
+    usual = [pair for pattern in ISO_FORMATS for pair in _by_width(pattern)]
+    rest = [(pattern, LEFT) for pattern in ISO_FORMATS]
+    return [_in_zone(chosen, pattern, zone) for pattern, chosen in (*usual, *rest)]
+
+
+def _read(attempts: Sequence[pl.Expr], texts: pl.Series) -> pl.Series:
+    frame = texts.to_frame("text").with_columns(moment=pl.lit(None, UTC))
+    for attempt in attempts:
+        if frame["moment"].null_count() == texts.null_count():
+            break
+        frame = frame.with_columns(moment=pl.coalesce("moment", attempt))
+    return frame["moment"]
+
+
+def _in_zone(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
     """Read one format; what is written without an offset is in the zone."""
     if ZONE_CODE.search(pattern):
         return text.str.strptime(UTC, pattern, strict=False, cache=True)
-    moment = _first([
-        part.str.strptime(NAIVE, fixed, strict=False, cache=True)
-        for part, fixed in _by_width(text, pattern)
-    ])  # fmt: skip
+    moment = text.str.strptime(NAIVE, pattern, strict=False, cache=True)
     if zone == "UTC" or pattern.endswith("Z") or "%s" in pattern:
         return moment.dt.replace_time_zone("UTC")
     local = moment.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     return local.dt.convert_time_zone("UTC")
 
 
-def _by_width(text: pl.Expr, pattern: str) -> Iterator[tuple[pl.Expr, str]]:
-    """Split a format with an optional fraction into formats of one width each, and the rest.
+def _by_width(pattern: str) -> Iterator[tuple[str, pl.Expr]]:
+    """Split a format with an optional fraction into some of a fixed width.
 
-    Polars reads formats of a fixed width about seven times as fast, so each text is given to the
-    one that has its width.
+    Polars reads formats of a fixed width about seven times as fast as others, so each text that is
+    left to read is given to the one that has its width.
     """
     head, mark, tail = pattern.partition("%.f")
     width = _width(head + tail)
-    if not mark or width is None:
-        yield text, pattern
-        return
-    size = text.str.len_bytes()
-    for fraction, digits in FRACTIONS.items():
-        yield pl.when(size == width + digits).then(text), head + fraction + tail
-    yield (
-        pl.when(~size.is_in([width + digits for digits in FRACTIONS.values()])).then(text),
-        pattern,
-    )
+    if mark and width is not None:
+        size = pl.col("text").str.len_bytes()
+        for fraction, digits in FRACTIONS.items():
+            yield head + fraction + tail, pl.when(size == width + digits).then(LEFT)
 
 
 def _width(pattern: str) -> int | None:
@@ -173,10 +198,9 @@ def _width(pattern: str) -> int | None:
     return len(pattern) - 2 * len(codes) + sum(CODE_WIDTHS[code] for code in codes)
 
 
-def _in_years(moment: pl.Expr) -> pl.Expr:
+def _in_years(moment: pl.Expr, least: dt.date, most: dt.date) -> pl.Expr:
     """Keep what every reader down the line can hold: the years 1 to 9999."""
-    year = moment.dt.year()
-    return pl.when(year.is_between(dt.MINYEAR, dt.MAXYEAR)).then(moment)
+    return pl.when(moment.is_between(least, most)).then(moment)
 
 
 def _first(values: Sequence[pl.Expr]) -> pl.Expr:

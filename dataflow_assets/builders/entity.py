@@ -1,0 +1,109 @@
+"""From an entity's declaration to its asset and checks."""
+
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+
+from dataflow_assets.builders import checks, metadata
+from dataflow_assets.builders.normalizing import Normalizer, build_mappings, normalized_declaration
+from dataflow_assets.builders.partitions import build_partitions
+from dataflow_assets.builders.resources import StoresResource
+from dataflow_assets.builders.steps import (
+    RETRY,
+    StepEvent,
+    fail,
+    materialize_result,
+    run_partitions,
+)
+from dataflow_assets.declaration.entity import EntityDeclaration
+from dataflow_assets.declaration.partitions import Partitions
+from dataflow_assets.declaration.source import SourceDeclaration
+from dataflow_assets.errors import DeclarationError
+
+
+def build_entity(
+    entity: EntityDeclaration, sources: Mapping[str, SourceDeclaration]
+) -> dg.Definitions:
+    """Return everything that an entity's declaration asks for.
+
+    Args:
+        entity: The declaration.
+        sources: All declared sources, by name.
+
+    Raises:
+        DeclarationError: A source is not declared, or is cut into other partitions.
+        ExpressionError: A mapping does not fit.
+    """
+    used = {name: _source_of(entity, name, sources) for name in entity.mappings}
+    partitions = build_partitions(_shared_partitions(entity, used))
+    mappings = build_mappings(entity, used)
+    key = dg.AssetKey(["normalized", entity.name])
+    specs = checks.normalized_check_specs(entity.name)
+    spec = dg.AssetSpec(
+        key,
+        description=entity.description or None,
+        deps=[dg.AssetKey(["cleaned", name]) for name in used],
+        group_name=entity.name,
+        owners=list(entity.owners),
+        tags=entity.tags,
+        kinds={"duckdb", "table"},
+        code_version=normalized_declaration(entity),
+        metadata={
+            "dagster/table_name": f"normalized.{entity.name}",
+            "dagster/column_schema": metadata.entity_columns(entity),
+            "dagster/column_lineage": metadata.entity_lineage(mappings),
+        },
+    )
+
+    @dg.multi_asset(
+        name=f"normalized__{entity.name}",
+        specs=[spec],
+        check_specs=specs,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=RETRY,
+    )
+    def normalized(
+        context: dg.AssetExecutionContext, stores: StoresResource
+    ) -> Iterator[StepEvent]:
+        with Normalizer(entity, mappings, stores.open(context.run_id)) as normalizer:
+            outcomes = run_partitions(context, normalizer.stage, normalizer.publish)
+        found = {
+            key: list(checks.normalized_outcomes(one)) for key, one in outcomes.results.items()
+        }
+        yield from checks.check_results(context, specs, found)
+        shown = {partition: normalizer.show(one) for partition, one in outcomes.published.items()}
+        fail(context, outcomes.failures, [(key, shown)])
+        yield materialize_result(context, key, shown)
+
+    return dg.Definitions(assets=[normalized])
+
+
+def _source_of(
+    entity: EntityDeclaration, name: str, sources: Mapping[str, SourceDeclaration]
+) -> SourceDeclaration:
+    if name in sources:
+        return sources[name]
+    raise DeclarationError(
+        f"there is no source {name!r}.",
+        mend=f"Declare it, or map one of {', '.join(sorted(sources)) or 'none'}.",
+        source=entity.name,
+        culprit=name,
+    ).within("from", name)
+
+
+def _shared_partitions(
+    entity: EntityDeclaration, sources: Mapping[str, SourceDeclaration]
+) -> Partitions:
+    """Return the partitions of all sources of an entity, which must be the same."""
+    first, *others = sources.items()
+    for name, source in others:
+        if source.partitions != first[1].partitions:
+            raise DeclarationError(
+                f"{name} has other partitions than {first[0]}.",
+                mend="Sources of one entity must have the same partitions: every, start, end, "
+                "timezone and values.",
+                source=entity.name,
+                culprit=name,
+            ).within("from", name)
+    return first[1].partitions

@@ -1,0 +1,373 @@
+"""The lake: one Parquet file for each partition of a layer, and the archived bytes.
+
+What belongs here: paths, publishing at once, manifests, loading. What does not: what the rows mean.
+
+A partition's manifest stands in its Parquet file's own metadata, so that rows and manifest are
+always of one publish.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import quote, unquote
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from dataflow_assets.errors import (
+    ConservationError,
+    PartitionBusyError,
+    PartitionMissingError,
+    StorageError,
+    UnreadableFileError,
+)
+from dataflow_assets.io.ledger import Counts
+from dataflow_assets.io.locks import exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+Layer = Literal["raw", "cleaned", "quarantine"]
+KEY = "dataflow"
+"""Under which the manifest stands in a Parquet file's metadata."""
+GROUP_ROWS = 100_000
+GROUP_BYTES = 16 << 20
+REPEATING = ["_file", "_version", "_reject"]
+"""Raw columns with few values, which are worth a dictionary."""
+STAGED_OPTIONS: dict[str, Any] = {"compression": "lz4", "row_group_size": 122_880, "mkdir": True}
+"""How Polars writes what is read once and thrown away: in row groups of DuckDB's size."""
+STALE_S = 24 * 3600
+"""Age after which the work folder of a process that is gone is removed."""
+
+
+class ReceivedFile(BaseModel):
+    """A file of which a raw partition was made.
+
+    Attributes:
+        name: Its path relative to the files folder.
+        version: First 16 hex digits of its SHA-256.
+        size: Bytes.
+        mtime_ns: When it was last written, in nanoseconds since 1970.
+        rows: Rows that it holds.
+        rejected: Rows among them that could not be split.
+        archived: Where its bytes are, below the lake.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    size: int
+    mtime_ns: int
+    rows: int
+    rejected: int
+    archived: str
+
+
+class Manifest(BaseModel):
+    """What a partition in the lake was made of.
+
+    Attributes:
+        data_version: Made of the content: the files' bytes and what was declared.
+        declaration: Digest of what was declared.
+        run_id: The run that published it.
+        fingerprint: Of the names, sizes and times of the files.
+        counts: What became of the rows, as far as known when the file was written.
+        files: The files of a raw partition.
+        rows: Rows in the file.
+        published_at: When the file was written.
+        duration_s: Seconds that the work took.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    data_version: str
+    declaration: str
+    run_id: str
+    fingerprint: str
+    counts: Counts = Counts()
+    files: tuple[ReceivedFile, ...] = ()
+    rows: int = 0
+    published_at: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    duration_s: float = 0.0
+
+
+class Lake:
+    """A folder of Parquet files and archived bytes.
+
+    Args:
+        root: The folder.
+        lock_timeout_s: Seconds to wait for another run that publishes the same partition.
+    """
+
+    def __init__(self, root: Path, lock_timeout_s: float) -> None:
+        self._root = root
+        self._lock_timeout_s = lock_timeout_s
+
+    def path(self, layer: Layer, source: str, partition: str) -> Path:
+        """Return where a partition's Parquet file is."""
+        return self._root / layer / source / f"{_escaped(partition)}.parquet"
+
+    def archive(self, source: str) -> Path:
+        """Return the folder of a source's archived bytes."""
+        return self._root / "archive" / source
+
+    @contextmanager
+    def partition_lock(self, asset: str, partition: str) -> Iterator[None]:
+        """Be the only one to publish a partition of an asset.
+
+        Raises:
+            PartitionBusyError: Another run does not come to an end.
+        """
+
+        def busy(pid: str) -> PartitionBusyError:
+            return PartitionBusyError(
+                f"process {pid} is publishing the same partition and has not finished within "
+                f"{self._lock_timeout_s:g} s.",
+                mend="Wait for that run or cancel it, then run again; LOCK_TIMEOUT_S says how "
+                "long to wait.",
+                source=asset,
+                partition=partition,
+            )
+
+        lock = self._root / ".locks" / asset / f"{_escaped(partition)}.lock"
+        with exclusive(lock, self._lock_timeout_s, busy):
+            yield
+
+    @contextmanager
+    def work_dir(self, name: str, partition: str) -> Iterator[Path]:
+        """Give a folder for files on their way into the lake; it is removed in the end.
+
+        Folders that killed processes left behind are removed on the way.
+        """
+        parent = self._root / ".work"
+        with _storage_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(str(parent), time.monotonic() // 60)
+            prefix = f"{os.getpid()}-{name}-{_escaped(partition)}-"
+            work = tempfile.mkdtemp(prefix=prefix, dir=parent)
+        try:
+            yield parent / work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def publish(
+        self, staged: Path, layer: Layer, source: str, partition: str, *, rows: int
+    ) -> None:
+        """Put a staged file in the place of the partition's file, at once.
+
+        Args:
+            staged: The file, in a work folder.
+            layer: raw, cleaned or quarantine.
+            source: The source.
+            partition: The partition key.
+            rows: How many rows the file must have.
+
+        Raises:
+            ConservationError: It has another number of rows.
+            StorageError: The lake cannot be written.
+        """
+        found = count_rows(staged)
+        if found != rows:
+            raise ConservationError(
+                f"the staged file holds {found:,} rows where {rows:,} were written.",
+                mend="This is a bug in dataflow_assets; nothing was published. Please report it.",
+                source=source,
+                partition=partition,
+                culprit=str(staged),
+            )
+        path = self.path(layer, source, partition)
+        with _storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sync(staged)
+            staged.replace(path)
+            _sync(path.parent)
+
+    def manifest(self, layer: Layer, source: str, partition: str) -> Manifest | None:
+        """Return a partition's manifest, or none if it has never been published.
+
+        Raises:
+            UnreadableFileError: Its file is no Parquet file of ours.
+        """
+        path = self.path(layer, source, partition)
+        try:
+            footer = pq.read_metadata(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._unreadable(path, str(error)) from error
+        text = (footer.metadata or {}).get(KEY.encode())
+        if text is None:
+            raise self._unreadable(path, "it has no manifest")
+        return Manifest.model_validate_json(text).model_copy(update={"rows": footer.num_rows})
+
+    def raw_columns(self, source: str, partition: str) -> tuple[str, ...]:
+        """Return the user columns of a raw partition."""
+        names = pq.read_schema(self.path("raw", source, partition)).names
+        return tuple(name for name in names if not name.startswith("_"))
+
+    def partitions(self, layer: Layer, source: str) -> list[str]:
+        """Return the keys of all published partitions, sorted."""
+        folder = self._root / layer / source
+        return sorted(unquote(path.stem) for path in folder.glob("*.parquet"))
+
+    def scan(
+        self, layer: Layer, source: str, partition: str, *, row_index: str | None = None
+    ) -> pl.LazyFrame:
+        """Return the rows of a partition.
+
+        Args:
+            layer: raw, cleaned or quarantine.
+            source: The source.
+            partition: The partition key.
+            row_index: Name of a column that numbers the rows from 0, if wanted.
+
+        Raises:
+            PartitionMissingError: It has never been published.
+        """
+        path = self.path(layer, source, partition)
+        if not path.exists():
+            raise PartitionMissingError(
+                f"there is no file {path}.",
+                mend=f"Materialize {layer}/{source} for this partition first.",
+                source=source,
+                partition=partition,
+                culprit=str(path),
+            )
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=row_index)
+
+    def sink_options(self, manifest: Manifest) -> dict[str, Any]:
+        """Return how Polars writes a partition of the lake, its manifest included."""
+        return {
+            "compression": "zstd",
+            "compression_level": 1,
+            "row_group_size": GROUP_ROWS,
+            "metadata": {KEY: manifest.model_dump_json()},
+        }
+
+    def _unreadable(self, path: Path, why: str) -> UnreadableFileError:
+        return UnreadableFileError(
+            f"the lake's file cannot be read: {why}.",
+            mend="Remove it and materialize the partition again.",
+            culprit=str(path),
+        )
+
+
+class RawWriter:
+    """Writes raw rows to a staged Parquet file, in row groups of even size.
+
+    Args:
+        staged: The file to write.
+        columns: The user columns, all text.
+    """
+
+    def __init__(self, staged: Path, schema: pa.Schema) -> None:
+        self._path = staged
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        with _storage_errors(self._path):
+            self._writer = pq.ParquetWriter(
+                self._path,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=REPEATING,
+                write_statistics=False,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with _storage_errors(self._path):
+            self._writer.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Write some rows; small tables are gathered into one row group."""
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._flush()
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write what waits, and the manifest."""
+        self._flush()
+        self._writer.add_key_value_metadata({KEY: manifest.model_dump_json()})
+
+    def _flush(self) -> None:
+        if self._waiting:
+            with _storage_errors(self._path):
+                self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=GROUP_ROWS)
+        self._waiting, self._rows, self._bytes = [], 0, 0
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a Parquet file has, from its footer."""
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _escaped(partition: str) -> str:
+    """Return a partition key as a file name."""
+    return quote(partition, safe="-_. ")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StorageError(
+            f"the lake cannot be written: {error.strerror or error}.",
+            mend="Free space on its disk."
+            if full
+            else "Make its folder writable, or set DATA_DIR.",
+            culprit=str(path),
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _remove_abandoned(parent: str, minute: float) -> None:  # noqa: ARG001 - once a minute is enough
+    """Remove the work folders of processes that are gone."""
+    for entry in os.scandir(parent):
+        pid = entry.name.split("-", 1)[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,178 @@
+"""The ledger: what each publish did, one row per asset partition.
+
+What belongs here: the shape of the ledger and its tables. What does not: when a row is written; that
+is part of the publish.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from dataflow_assets.io.lake import Manifest, ReceivedFile
+
+
+class Counts(BaseModel):
+    """What became of the rows of one partition; a count that does not apply is none.
+
+    Attributes:
+        received: Rows that came in.
+        loaded: Rows that were published.
+        quarantined: Rows that broke the contract.
+        duplicate: Rows that lost against another of the same key.
+        filtered: Rows that the declaration does not want.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    received: int = 0
+    loaded: int = 0
+    quarantined: int | None = None
+    duplicate: int | None = None
+    filtered: int | None = None
+
+    @property
+    def lost(self) -> int:
+        """Rows that are unaccounted for; anything but 0 is a bug."""
+        gone = (self.loaded, self.quarantined, self.duplicate, self.filtered)
+        return self.received - sum(count or 0 for count in gone)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What one publish did.
+
+    Attributes:
+        asset: Such as ``cleaned/usgs_events``.
+        source: The source or entity.
+        partition: Which one.
+        layer: raw, cleaned, quarantine or normalized.
+        counts: What became of the rows.
+        data_version: Made of the content.
+        declaration: Digest of what was declared.
+        run_id: The run that published it.
+        published_at: When.
+        duration_s: Seconds that the work took.
+    """
+
+    asset: str
+    source: str
+    partition: str
+    layer: str
+    counts: Counts
+    data_version: str
+    declaration: str
+    run_id: str
+    published_at: dt.datetime
+    duration_s: float
+
+    @classmethod
+    def of(cls, layer: str, source: str, partition: str, manifest: Manifest) -> Self:
+        """Return the row of a partition that was published to the lake."""
+        return cls(
+            asset=f"{layer}/{source}",
+            source=source,
+            partition=partition,
+            layer=layer,
+            counts=manifest.counts,
+            data_version=manifest.data_version,
+            declaration=manifest.declaration,
+            run_id=manifest.run_id,
+            published_at=manifest.published_at,
+            duration_s=manifest.duration_s,
+        )
+
+    def values(self) -> tuple[object, ...]:
+        """Return the row as the ledger's columns."""
+        counts = self.counts
+        return (
+            self.asset,
+            self.source,
+            self.partition,
+            self.layer,
+            counts.received,
+            counts.loaded,
+            counts.quarantined,
+            counts.duplicate,
+            counts.filtered,
+            self.data_version,
+            self.declaration,
+            self.run_id,
+            self.published_at,
+            self.duration_s,
+        )
+
+
+@dataclass(frozen=True)
+class LedgerFile:
+    """A file of which a raw partition was made.
+
+    Attributes:
+        source: The source.
+        partition: Which one.
+        version: First 16 hex digits of the file's SHA-256; the first part of ``_raw_ref``.
+        name: The file's path relative to the files folder.
+        size: Bytes.
+        mtime: When it was last written.
+        rows: Rows that it holds.
+        rejected: Rows among them that could not be split.
+        archived: Where its bytes are.
+    """
+
+    source: str
+    partition: str
+    version: str
+    name: str
+    size: int
+    mtime: dt.datetime
+    rows: int
+    rejected: int
+    archived: str
+
+    @classmethod
+    def of(cls, source: str, partition: str, file: ReceivedFile) -> Self:
+        """Return the row of a file that was received."""
+        return cls(
+            source=source,
+            partition=partition,
+            version=file.version,
+            name=file.name,
+            size=file.size,
+            mtime=dt.datetime.fromtimestamp(file.mtime_ns / 1e9, dt.UTC),
+            rows=file.rows,
+            rejected=file.rejected,
+            archived=file.archived,
+        )
+
+
+LEDGER_COLUMNS = """
+    asset varchar not null, source varchar not null, "partition" varchar not null,
+    layer varchar not null, received bigint, loaded bigint, quarantined bigint,
+    duplicate bigint, filtered bigint, data_version varchar not null,
+    declaration varchar not null, run_id varchar not null,
+    published_at timestamptz not null, duration_s double not null
+"""
+DDL = f"""
+create schema if not exists dataflow;
+create schema if not exists normalized;
+create table if not exists dataflow.ledger ({LEDGER_COLUMNS}, primary key (asset, "partition"));
+create table if not exists dataflow.ledger_history ({LEDGER_COLUMNS});
+create table if not exists dataflow.files (
+    source varchar not null, "partition" varchar not null, version varchar not null,
+    name varchar not null, size bigint not null, mtime timestamptz not null,
+    rows bigint not null, rejected bigint not null, archived varchar not null
+);
+create view if not exists dataflow.conservation as
+    select asset, "partition",
+        received - loaded - coalesce(quarantined, 0) - coalesce(duplicate, 0)
+            - coalesce(filtered, 0) as lost
+    from dataflow.ledger where layer in ('cleaned', 'normalized');
+comment on table dataflow.ledger is 'What the latest publish of each asset partition did';
+comment on table dataflow.ledger_history is 'What every publish did';
+comment on table dataflow.files is 'Files of which each raw partition is made; _raw_ref is version:line';
+comment on view dataflow.conservation is 'Rows unaccounted for; anything but 0 is a bug';
+"""
