@@ -376,26 +376,24 @@ class _Blocks:
             content, grammar = self._marks.prepare(text, self._name)
             content = _without_padding(content) if last else content
             held = b"" if last else self._marks.half_delimiter(content, grammar)
-            content = content.removesuffix(held)
-            if not content:
-                rest = held
-                continue
-            frame = find_frame(
-                content,
-                grammar,
-                self._width,
-                first_line=self._line,
-                last=last,
-                most_bytes=self._sizes.record,
-            )
-            rest = self._marks.restore(content[frame.end :], grammar) + held
-            self._line += frame.lines
+            frame = self._frame(content.removesuffix(held), grammar, last=last)
+            rest = b"" if last else self._marks.restore(frame.content[frame.end :], grammar) + held
             if frame.skipping:
                 rest = self._skip_line(frame, rest)
             if frame.end:
                 yield frame, grammar
-            if last:
-                return
+
+    def _frame(self, content: bytes, grammar: Grammar, *, last: bool) -> Frame:
+        frame = find_frame(
+            content,
+            grammar,
+            self._width,
+            first_line=self._line,
+            last=last,
+            most_bytes=self._sizes.record,
+        )
+        self._line += frame.lines
+        return frame
 
     def _skip_line(self, frame: Frame, rest: bytes) -> bytes:
         """Read past the line in which a frame ends; return what has been read of the next."""
