@@ -107,9 +107,13 @@ def find_on_disk(
     raw: pl.LazyFrame, plan: Comparison, rows: int, folder: Path, memory_limit_mb: int
 ) -> np.ndarray | None:
     """As `find_losers`, with temporary files in a folder that the caller removes."""
-    config = {"memory_limit": f"{memory_limit_mb}MB", "temp_directory": str(folder), "threads": 2}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": f"{memory_limit_mb}MB",
+        "temp_directory": str(folder),
+        "threads": 2,
+        "preserve_insertion_order": False,
+    }
     with duckdb.connect(config=config) as connection:
-        connection.execute("SET preserve_insertion_order = false")
         hashes = folder / "hashes.parquet"
         plan.key_hashes(raw).sink_parquet(hashes, compression="lz4", engine="streaming")
         repeated = _repeated(connection, hashes)

@@ -24,10 +24,10 @@ import polars as pl
 from dataflow_assets.declaration.contract import Column, LatestBy
 from dataflow_assets.errors import HeaderError
 from dataflow_assets.transform.findings import REASON, as_json, reasons, reject_reason
-from dataflow_assets.transform.parse import parse, text_of
+from dataflow_assets.transform.parse import text_of, unread_of, value_of
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
-    TEXT,
+    UNREAD,
     Check,
     contract_checks,
     contract_rules,
@@ -209,7 +209,7 @@ class CleaningPlan:
         """Type every row and judge it, in one pass that both outcomes share.
 
         Returns:
-            Technical columns; raw, text and typed columns; `_bad`, `_wanted`, `_good`, `_warned`.
+            Technical columns; raw, typed and unread columns; `_bad`, `_wanted`, `_good`, `_warned`.
         """
         accepted = pl.col("_reject").is_null()
         broken = _any_of(check for check in self._checks if check.rule.severity != "warn")
@@ -220,24 +220,24 @@ class CleaningPlan:
             good &= ~flagged(losers, pl.col("_row"))
         warned = _any_of(check for check in self._checks if check.rule.severity == "warn")
         return (
-            self._typed(raw, tuple(self.contract.columns))
+            self._typed(raw)
             .with_columns(bad.alias("_bad"), wanted.alias("_wanted"))
             .with_columns(good.alias("_good"))
             .with_columns((pl.col("_good") & warned).alias("_warned"))
         )
 
-    def _typed(self, raw: pl.LazyFrame, names: tuple[str, ...]) -> pl.LazyFrame:
-        """Put the texts and typed values of some contract columns beside the raw ones."""
-        contract = self.contract
-        texts = [
-            text_of(self._raw(name), contract.columns[name], contract.null_tokens).alias(
-                TEXT + name
-            )
-            for name in names
-        ]
-        values = [parse(pl.col(TEXT + name), contract.columns[name]).alias(name) for name in names]
+    def _typed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """Put the values, and the texts that could not be read, beside the raw columns."""
+        tokens = self.contract.null_tokens
+        values, unread = [], []
+        for name, column in self.contract.columns.items():
+            text = self._raw(name)
+            values.append(value_of(text, column, tokens).alias(name))
+            if column.type != "string":
+                rest = unread_of(text, pl.col(name), column, tokens)
+                unread.append(rest.alias(UNREAD + name))
         kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
-        return raw.select(*TECHNICAL, *kept).with_columns(texts).with_columns(values)
+        return raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
 
     def _raw(self, name: str) -> pl.Expr:
         """Return the raw text of a contract's column; null where the partition lacks it."""
@@ -281,13 +281,11 @@ class CleaningPlan:
 
     def _key_hash(self) -> pl.Expr:
         """Return a hash of the key over the raw columns: null where one of its columns is."""
-        contract = self.contract
-        parts = []
-        for name in contract.key:
-            text = text_of(
-                pl.col(self._sources[name]), contract.columns[name], contract.null_tokens
-            )
-            parts.append(parse(text, contract.columns[name]).alias(name))
+        columns, tokens = self.contract.columns, self.contract.null_tokens
+        parts = [
+            value_of(pl.col(self._sources[name]), columns[name], tokens).alias(name)
+            for name in self.key
+        ]
         digest = parts[0].hash() if len(parts) == 1 else pl.struct(parts).hash()
         return pl.when(pl.all_horizontal(part.is_not_null() for part in parts)).then(digest)
 

@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 
     from dataflow_assets.declaration.entity import EntityDeclaration
 
-WHOLE = (pl.Int8, pl.Int16, pl.Int32, pl.Int64)
-NATURAL = (pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64)
-EXACT_BITS = {pl.Float32: 24, pl.Float64: 53}
-"""Bits of a whole number that a float holds exactly."""
+WHOLE_BITS = {
+    pl.Int8(): 7,
+    pl.Int16(): 15,
+    pl.Int32(): 31,
+    pl.Int64(): 63,
+    pl.UInt8(): 8,
+    pl.UInt16(): 16,
+    pl.UInt32(): 32,
+    pl.UInt64(): 64,
+    pl.Float32(): 24,
+    pl.Float64(): 53,
+}
+"""How many bits of a whole number, besides its sign, a type holds exactly."""
 
 
 def entity_schema(entity: EntityDeclaration) -> pl.Schema:
@@ -143,15 +152,14 @@ def _widens(given: pl.DataType, wanted: pl.DataType) -> bool:
 
 
 def _integer_fits(given: pl.DataType, wanted: pl.DataType) -> bool:
-    signed = given in WHOLE
-    bits = 8 * 2 ** (WHOLE if signed else NATURAL).index(type(given)) - (1 if signed else 0)
-    if wanted in NATURAL:
-        return not signed and bits <= 8 * 2 ** NATURAL.index(type(wanted))
-    if wanted in WHOLE:
-        return bits <= 8 * 2 ** WHOLE.index(type(wanted)) - 1
+    bits = WHOLE_BITS.get(given)
+    if bits is None:
+        return False
     if isinstance(wanted, pl.Decimal):
         return wanted.precision - wanted.scale >= len(str(2**bits))
-    return bits <= EXACT_BITS.get(type(wanted), 0)
+    if wanted.is_unsigned_integer() and not given.is_unsigned_integer():
+        return False
+    return bits <= WHOLE_BITS.get(wanted, 0)
 
 
 def _sql_name(dtype: pl.DataType) -> str:

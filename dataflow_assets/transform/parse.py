@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -46,8 +45,11 @@ ISO_FORMATS = (
 ZONE_CODE = re.compile(r"%[:#]*z|%\+")
 CODE_WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
 FRACTIONS = {"": 0, ".%3f": 4, ".%6f": 7}
-LEFT = pl.when(pl.col("moment").is_null()).then("text")
-"""What no format could read so far, while a timestamp is read."""
+USUAL_ISO = 9
+"""How many of the readers of ISO 8601 are those of a fixed width."""
+
+UNREAD = pl.when(pl.col("value").is_null()).then("text")
+"""The texts that no reader could read so far."""
 
 MOMENTS = (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
 NAIVE = pl.Datetime("us")
@@ -70,23 +72,43 @@ def text_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr
     return pl.when(~means_none).then(text)
 
 
-def parse(text: pl.Expr, column: Column) -> pl.Expr:
-    """Return the value of a text in the column's type; null where it is no such value."""
-    kind = column.type
-    if kind == "string":
-        return text
-    if kind == "boolean":
-        return _boolean(text, column.formats)
-    if kind == "date":
-        formats = column.formats or ("%Y-%m-%d",)
-        dates = [text.str.strptime(pl.Date, f, strict=False, cache=True) for f in formats]
-        return _in_years(_first(dates), dt.date.min, dt.date.max)
-    if kind == "time":
-        formats = column.formats or TIME_FORMATS
-        return _first([text.str.strptime(pl.Time, f, strict=False, cache=True) for f in formats])
-    if kind == "timestamp":
-        return _in_years(_timestamp(text, column), *MOMENTS)
-    return _number(text, kind)
+def value_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
+    """Return the value of a field in the column's type; null where there is none to be read.
+
+    Args:
+        raw: The field as received, a string.
+        column: What the contract says about it.
+        null_tokens: The contract's null tokens; the column's own take their place.
+    """
+    if column.type == "string":
+        return text_of(raw, column, null_tokens)
+    readers = _readers(column)
+    trimmed = text_of(UNREAD, column, null_tokens)
+    # Nearly all texts can be read as they are; only the others are trimmed and compared.
+    tokens = pl.Series(null_tokens if column.null_tokens is None else column.null_tokens)
+    usual = readers[: USUAL_ISO if column.type == "timestamp" and not column.formats else None]
+    if _attempt(tokens.cast(pl.String).to_frame("text"), usual, column)["value"].count():
+        usual = []
+
+    def read(texts: pl.Series) -> pl.Series:
+        frame = _attempt(texts.to_frame("text"), usual, column)
+        if _is_unread(frame):
+            frame = _attempt(frame.with_columns(text=trimmed), readers, column)
+        return frame["value"].alias(texts.name)
+
+    return raw.map_batches(read, return_dtype=polars_type(column.type), is_elementwise=True)
+
+
+def unread_of(raw: pl.Expr, value: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
+    """Return the text of a field that should have a value in the column's type but has none.
+
+    Args:
+        raw: The field as received.
+        value: Its value, as `value_of` returns it.
+        column: What the contract says about it.
+        null_tokens: As in `value_of`.
+    """
+    return text_of(pl.when(value.is_null()).then(raw), column, null_tokens)
 
 
 def check_formats(column: Column) -> None:
@@ -116,11 +138,54 @@ def _format_problem(text: str, dtype: pl.DataType) -> tuple[str, str] | None:
     return None
 
 
+def _attempt(frame: pl.DataFrame, readers: Sequence[pl.Expr], column: Column) -> pl.DataFrame:
+    """Give texts their values, trying readers in their order until all are read.
+
+    Args:
+        frame: `text`, and `value` where there are some already.
+        readers: Expressions over `UNREAD`.
+        column: What the contract says about the texts.
+    """
+    if "value" not in frame.columns:
+        frame = frame.with_columns(value=pl.lit(None, polars_type(column.type)))
+    for reader in readers:
+        if not _is_unread(frame):
+            break
+        frame = frame.with_columns(value=pl.coalesce("value", reader))
+    return frame
+
+
+def _is_unread(frame: pl.DataFrame) -> bool:
+    return bool((frame["value"].is_null() & frame["text"].is_not_null()).any())
+
+
+def _readers(column: Column) -> list[pl.Expr]:
+    """Return what reads texts of a type other than string: one expression or, of formats, many."""
+    kind = column.type
+    if kind == "boolean":
+        return [_boolean(UNREAD, column.formats)]
+    if kind == "date":
+        dates = [_strptime(UNREAD, pl.Date(), f) for f in column.formats or ("%Y-%m-%d",)]
+        return [_in_years(date, dt.date.min, dt.date.max) for date in dates]
+    if kind == "time":
+        return [_strptime(UNREAD, pl.Time(), f) for f in column.formats or TIME_FORMATS]
+    if kind == "timestamp":
+        patterns = _by_width(column.formats) if column.formats else _iso()
+        moments = [_in_zone(text, pattern, column.timezone) for pattern, text in patterns]
+        return [_in_years(moment, *MOMENTS) for moment in moments]
+    return [_number(UNREAD, kind)]
+
+
+def _strptime(text: pl.Expr, dtype: pl.Date | pl.Time | pl.Datetime, pattern: str) -> pl.Expr:
+    # Dates repeat, so that remembering them pays; moments hardly do.
+    return text.str.strptime(dtype, pattern, strict=False, cache=not isinstance(dtype, pl.Datetime))
+
+
 def _number(text: pl.Expr, kind: str) -> pl.Expr:
     dtype = polars_type(kind)
     if isinstance(dtype, pl.Decimal):
         # Polars rounds what has too many digits, and reads exponents: neither is exact.
-        shape = rf"^[+-]?(?:[0-9]+(?:\.[0-9]{{0,{dtype.scale}}})?|\.[0-9]{{1,{dtype.scale or 1}}})$"
+        shape = rf"^[+-]?(?:[0-9]+(?:\.[0-9]{{0,{dtype.scale}}})?|\.[0-9]{{1,{dtype.scale}}})$"
         shape = shape if dtype.scale else r"^[+-]?[0-9]+$"
         return pl.when(text.str.contains(shape)).then(text).cast(dtype, strict=False)
     number = text.cast(dtype, strict=False)
@@ -137,57 +202,40 @@ def _boolean(text: pl.Expr, pairs: Sequence[str]) -> pl.Expr:
     return pl.when(words.is_in(true)).then(True).when(words.is_in(false)).then(False)  # noqa: FBT003
 
 
-def _timestamp(text: pl.Expr, column: Column) -> pl.Expr:
-    """Try the formats in their order, each on what the former ones could not read."""
-    zone = column.timezone
-    if column.formats:
-        each = [(*_by_width(declared), (declared, LEFT)) for declared in column.formats]
-        attempts = [_in_zone(chosen, pattern, zone) for pair in each for pattern, chosen in pair]
-    else:
-        attempts = _iso_attempts(zone)
-    return text.map_batches(partial(_read, attempts), return_dtype=UTC, is_elementwise=True)
+def _iso() -> list[tuple[str, pl.Expr]]:
+    """Return ISO 8601's formats with their texts: first those of a fixed width, then all."""
+    usual = [pair for pattern in ISO_FORMATS for pair in _fixed_widths(pattern)]
+    return [*usual, *((pattern, UNREAD) for pattern in ISO_FORMATS)]
 
 
-@cache
-def _iso_attempts(zone: str) -> list[pl.Expr]:
-    """Return readers of ISO 8601: first of the usual shapes, all of a fixed width, then of any."""
-    usual = [pair for pattern in ISO_FORMATS for pair in _by_width(pattern)]
-    rest = [(pattern, LEFT) for pattern in ISO_FORMATS]
-    return [_in_zone(chosen, pattern, zone) for pattern, chosen in (*usual, *rest)]
-
-
-def _read(attempts: Sequence[pl.Expr], texts: pl.Series) -> pl.Series:
-    frame = texts.to_frame("text").with_columns(moment=pl.lit(None, UTC))
-    for attempt in attempts:
-        if frame["moment"].null_count() == texts.null_count():
-            break
-        frame = frame.with_columns(moment=pl.coalesce("moment", attempt))
-    return frame["moment"]
+def _by_width(patterns: Sequence[str]) -> list[tuple[str, pl.Expr]]:
+    """Return declared formats with their texts, in their order, each's fixed widths first."""
+    return [pair for one in patterns for pair in (*_fixed_widths(one), (one, UNREAD))]
 
 
 def _in_zone(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
     """Read one format; what is written without an offset is in the zone."""
     if ZONE_CODE.search(pattern):
-        return text.str.strptime(UTC, pattern, strict=False, cache=True)
-    moment = text.str.strptime(NAIVE, pattern, strict=False, cache=True)
+        return _strptime(text, UTC, pattern)
+    moment = _strptime(text, NAIVE, pattern)
     if zone == "UTC" or pattern.endswith("Z") or "%s" in pattern:
         return moment.dt.replace_time_zone("UTC")
     local = moment.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
     return local.dt.convert_time_zone("UTC")
 
 
-def _by_width(pattern: str) -> Iterator[tuple[str, pl.Expr]]:
-    """Split a format with an optional fraction into some of a fixed width.
+def _fixed_widths(pattern: str) -> Iterator[tuple[str, pl.Expr]]:
+    """Split a format with an optional fraction into formats of a fixed width, with their texts.
 
-    Polars reads formats of a fixed width about seven times as fast as others, so each text that is
-    left to read is given to the one that has its width.
+    Polars reads those about seven times as fast as others, so each text is given to the one that
+    has its width.
     """
     head, mark, tail = pattern.partition("%.f")
     width = _width(head + tail)
     if mark and width is not None:
-        size = pl.col("text").str.len_bytes()
         for fraction, digits in FRACTIONS.items():
-            yield head + fraction + tail, pl.when(size == width + digits).then(LEFT)
+            fits = pl.col("text").str.len_bytes() == width + digits
+            yield head + fraction + tail, pl.when(fits).then(UNREAD)
 
 
 def _width(pattern: str) -> int | None:
@@ -201,7 +249,3 @@ def _width(pattern: str) -> int | None:
 def _in_years(moment: pl.Expr, least: dt.date, most: dt.date) -> pl.Expr:
     """Keep what every reader down the line can hold: the years 1 to 9999."""
     return pl.when(moment.is_between(least, most)).then(moment)
-
-
-def _first(values: Sequence[pl.Expr]) -> pl.Expr:
-    return values[0] if len(values) == 1 else pl.coalesce(values)

@@ -14,7 +14,7 @@ import polars as pl
 
 from dataflow_assets.errors import DeclarationError, ExpressionError
 from dataflow_assets.transform.expressions import columns_of, read_condition
-from dataflow_assets.transform.parse import check_formats, parse
+from dataflow_assets.transform.parse import check_formats, value_of
 from dataflow_assets.transform.types import literal, polars_type
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ REJECTS = {
     "too_long": "The row is not too long to be read",
 }
 REPEATED_HEADER = "repeated_header"
-TEXT = "_text:"
-"""Prefix of the columns that hold a field's text, trimmed, null where it means no value."""
+UNREAD = "_unread:"
+"""Prefix of the columns that hold a field's text where it is no value of the column's type."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ def unknown_check(name: str, text: pl.Expr) -> Check:
 def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
     """Yield the rules of a column; a value that is missing breaks no rule but ``required``."""
     column = contract.columns[name]
-    value, text = pl.col(name), pl.col(TEXT + name)
+    value, unread = pl.col(name), pl.col(UNREAD + name).is_not_null()
     try:
         check_formats(column)
         if column.type != "string":
-            broken = value.is_null() & text.is_not_null()
-            yield _check(name, contract, "type", broken, f"{name} is of type {column.type}")
+            yield _check(name, contract, "type", unread, f"{name} is of type {column.type}")
         if contract.is_required(name):
-            yield _check(name, contract, "required", text.is_null(), f"{name} has a value")
+            missing = value.is_null() if column.type == "string" else value.is_null() & ~unread
+            yield _check(name, contract, "required", missing, f"{name} has a value")
         yield from _value_checks(name, contract, value)
     except DeclarationError as error:
         error.culprit = f"column {name}"
@@ -188,13 +188,15 @@ def _check(name: str, contract: Contract, kind: RuleKind, broken: pl.Expr, words
 
 
 def _within(value: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
-    bounds = [bound for bound in (column.min, column.max) if bound is not None]
-    exact = [literal(bound, column.type, timezone=column.timezone) for bound in bounds]
-    if len(bounds) > 1:
-        return value.is_between(*exact), f"lies between {bounds[0]} and {bounds[1]}"
-    if column.min is not None:
-        return value >= exact[0], f"is at least {column.min}"
-    return value <= exact[0], f"is at most {column.max}"
+    low, high = (
+        None if bound is None else literal(bound, column.type, timezone=column.timezone)
+        for bound in (column.min, column.max)
+    )
+    if low is not None and high is not None:
+        return value.is_between(low, high), f"lies between {column.min} and {column.max}"
+    if low is not None:
+        return value >= low, f"is at least {column.min}"
+    return value <= high, f"is at most {column.max}"
 
 
 def _long_enough(size: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
@@ -232,7 +234,9 @@ def _allowed(column: Column) -> pl.Series:
         str(value).lower() if isinstance(value, bool) else str(value)
         for value in column.one_of or ()
     ]
-    values = pl.select(parse(pl.lit(pl.Series("value", texts)), column).alias("value"))["value"]
+    values = (
+        pl.Series("value", texts).to_frame().select(value_of(pl.col("value"), column, ()))["value"]
+    )
     if values.null_count():
         text = texts[int(values.is_null().arg_max() or 0)]
         raise DeclarationError(
