@@ -147,7 +147,7 @@ def _losers(
         f"""
         SELECT _row FROM read_parquet(?)
         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) > 1
-        """,  # noqa: S608 - names of columns, quoted
+        """,
         [str(candidates)],
     ).to_arrow_reader(LOSERS_AT_ONCE)
     return _flags((batch.column(0).to_numpy() for batch in reader), rows)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from dataflow_assets.errors import ExpressionError, MappingError
+from dataflow_assets.transform.types import declared_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,7 @@ def read_condition(sql: str, schema: pl.Schema, *, what: str) -> pl.Expr:
     expression, dtype = read_sql(sql, schema, what=what)
     if dtype not in (pl.Boolean(), pl.Null()):
         raise ExpressionError(
-            f"{what}: {sql!r} gives {dtype}, not true or false.",
+            f"{what}: {sql!r} gives {declared_name(dtype)}, not true or false.",
             mend="Write a condition, such as depth >= 0 or status in ('new', 'done').",
             culprit=what,
         )

@@ -13,14 +13,14 @@ import polars as pl
 from dataflow_assets.errors import ExpressionError
 from dataflow_assets.transform.clean import among, flagged
 from dataflow_assets.transform.expressions import columns_of, read_sql
-from dataflow_assets.transform.types import polars_type
+from dataflow_assets.transform.types import declared_name, polars_type
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dataflow_assets.declaration.entity import EntityDeclaration
 
-WHOLE_BITS = {
+WHOLE_BITS: dict[pl.DataType, int] = {
     pl.Int8(): 7,
     pl.Int16(): 15,
     pl.Int32(): 31,
@@ -33,6 +33,23 @@ WHOLE_BITS = {
     pl.Float64(): 53,
 }
 """How many bits of a whole number, besides its sign, a type holds exactly."""
+
+
+SQL_NAMES = {
+    "string": "varchar",
+    "int8": "tinyint",
+    "int16": "smallint",
+    "int32": "int",
+    "int64": "bigint",
+    "uint8": "utinyint",
+    "uint16": "usmallint",
+    "uint32": "uinteger",
+    "uint64": "ubigint",
+    "float32": "real",
+    "float64": "double",
+    "timestamp": "timestamptz",
+}
+"""What types are called in a cast, where that differs from their declared names."""
 
 
 def entity_schema(entity: EntityDeclaration) -> pl.Schema:
@@ -128,13 +145,26 @@ class EntityRows:
 
 def _column(sql: str, schema: pl.Schema, wanted: pl.DataType, what: str) -> pl.Expr:
     expression, given = read_sql(sql, schema, what=what)
-    if not (given == wanted or _widens(given, wanted)):
-        raise ExpressionError(
-            f"{what}: {sql!r} gives {given}, but {wanted} is declared.",
-            mend=f"Declare another type, or write a cast: cast(... as {_sql_name(wanted)}).",
-            culprit=what,
-        )
-    return expression if given == wanted else expression.cast(wanted)
+    if given == wanted:
+        return expression
+    if _widens(given, wanted) or (not columns_of(expression) and _holds(wanted, expression)):
+        return expression.cast(wanted)
+    known = {name: declared_name(dtype) for name, dtype in schema.items()}
+    there = ", ".join(f"{name} ({known[name]})" for name in columns_of(expression))
+    raise ExpressionError(
+        f"{what}: {sql!r} gives {declared_name(given)}, but {declared_name(wanted)} is declared.",
+        mend=f"Declare another type, or write cast(... as {_sql_name(wanted)})"
+        f"{f'; columns are {there}' if there else ''}.",
+        culprit=what,
+    )
+
+
+def _holds(wanted: pl.DataType, constant: pl.Expr) -> bool:
+    """Whether a type holds a constant as it is written, such as 0.5 in a float64."""
+    value = pl.select(value=constant)["value"]
+    fitting = value.cast(wanted, strict=False)
+    number = value.dtype.is_numeric() and wanted.is_numeric()
+    return number and fitting.cast(value.dtype, strict=False).equals(value)
 
 
 def _widens(given: pl.DataType, wanted: pl.DataType) -> bool:
@@ -144,10 +174,8 @@ def _widens(given: pl.DataType, wanted: pl.DataType) -> bool:
     if given.is_integer():
         return _integer_fits(given, wanted)
     if isinstance(given, pl.Decimal) and isinstance(wanted, pl.Decimal):
-        whole = wanted.precision - wanted.scale >= given.precision - given.scale
-        return wanted.scale >= given.scale and whole
-    if isinstance(given, pl.Datetime) and isinstance(wanted, pl.Datetime):
-        return given.time_zone is not None and given.time_unit != "ns"
+        more_digits = wanted.precision - wanted.scale >= given.precision - given.scale
+        return bool(wanted.scale >= given.scale and more_digits)
     return given == pl.Float32() and wanted == pl.Float64()
 
 
@@ -156,14 +184,12 @@ def _integer_fits(given: pl.DataType, wanted: pl.DataType) -> bool:
     if bits is None:
         return False
     if isinstance(wanted, pl.Decimal):
-        return wanted.precision - wanted.scale >= len(str(2**bits))
+        return bool(wanted.precision - wanted.scale >= len(str(2**bits)))
     if wanted.is_unsigned_integer() and not given.is_unsigned_integer():
         return False
     return bits <= WHOLE_BITS.get(wanted, 0)
 
 
 def _sql_name(dtype: pl.DataType) -> str:
-    names = {pl.String: "varchar", pl.Float32: "real", pl.Float64: "double", pl.Boolean: "boolean"}
-    if isinstance(dtype, pl.Decimal):
-        return f"decimal({dtype.precision}, {dtype.scale})"
-    return names.get(type(dtype), str(dtype).lower())
+    name = declared_name(dtype)
+    return SQL_NAMES.get(name, name)

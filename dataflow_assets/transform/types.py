@@ -46,6 +46,15 @@ def polars_type(kind: str) -> pl.DataType:
     return TYPES[kind]
 
 
+def declared_name(dtype: pl.DataType) -> str:
+    """Return the declared type that a Polars type is, or Polars' own name for any other."""
+    if isinstance(dtype, pl.Decimal):
+        return f"decimal({dtype.precision}, {dtype.scale})"
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None:
+        return "timestamp without a zone"
+    return next((name for name, known in TYPES.items() if known == dtype), str(dtype).lower())
+
+
 def literal(value: Bound, kind: str, *, timezone: str = "UTC") -> pl.Expr:
     """Return a value of a declaration as a literal of a declared type.
 
