@@ -13,6 +13,7 @@ import dagster as dg
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.errors import DeclarationError
+from dataflow_assets.transform.findings import Broken
 from dataflow_assets.transform.rules import contract_rules
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dataflow_assets.builders.receiving import Received
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.ledger import Counts
+    from dataflow_assets.transform.findings import Finding
 
 CONSERVATION = "conservation"
 SPLIT = "rows_split"
@@ -33,6 +35,7 @@ KEYS = "key_present"
 FAILURES_A_CHECK = 100
 """Of one check over a range, the most partitions whose failure is logged one by one."""
 
+UNBROKEN = Broken(0, ())
 WARN = dg.AssetCheckSeverity.WARN
 ERROR = dg.AssetCheckSeverity.ERROR
 
@@ -143,17 +146,17 @@ def cleaned_outcomes(source: SourceDeclaration, cleaned: Cleaned) -> Iterator[Ou
     yield _quarantined_outcome(source, cleaned.counts)
     yield _columns_outcome(cleaned)
     for rule in contract_rules(source.contract):
-        broken = cleaned.tally.rules.get(rule.id, 0)
+        broken = cleaned.tally.rules.get(rule.id, UNBROKEN)
         yield Outcome(
             rule.id,
-            passed=broken == 0,
+            passed=broken.rows == 0,
             severity=ERROR if rule.severity == "block" else WARN,
-            description=f"{broken:,} rows break it",
+            description=f"{broken.rows:,} rows break it",
             metadata={
-                "rows": dg.MetadataValue.int(broken),
-                "sample": dg.MetadataValue.md(sample_table(cleaned.tally.samples[rule.id])),
+                "rows": dg.MetadataValue.int(broken.rows),
+                "sample": dg.MetadataValue.md(sample_table(broken.samples)),
             }
-            if broken
+            if broken.rows
             else {},
         )
 
@@ -183,10 +186,12 @@ def normalized_outcomes(normalized: Normalized) -> Iterator[Outcome]:
     )
 
 
-def sample_table(samples: Sequence[Mapping[str, object]]) -> str:
+def sample_table(samples: Sequence[Finding]) -> str:
     """Return findings as a Markdown table: file, line, column and value."""
-    words = ("file", "line", "column", "value")
-    return metadata.markdown_table(words, [[sample[word] for word in words] for sample in samples])
+    return metadata.markdown_table(
+        ("file", "line", "column", "value"),
+        [(one.file, one.line, one.column, one.value) for one in samples],
+    )
 
 
 def _row_count_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:

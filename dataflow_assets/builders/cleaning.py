@@ -181,7 +181,7 @@ class Cleaner:
             **metadata.count_metadata(counts),
         }
         if layer == "quarantine":
-            shown["rules"] = dict(cleaned.tally.rules)
+            shown["rules"] = {rule: broken.rows for rule, broken in cleaned.tally.rules.items()}
         if preview:
             shown["preview"] = metadata.preview(lake.scan(layer, name, cleaned.partition))
         return Shown(cleaned.manifest.data_version, shown)
@@ -212,10 +212,10 @@ class Cleaner:
 
     def _audit_rules(self, tally: Tally) -> DataflowError | None:
         for rule in contract_rules(self._source.contract):
-            broken = tally.rules.get(rule.id, 0)
-            if rule.severity == "block" and broken:
+            broken = tally.rules.get(rule.id)
+            if rule.severity == "block" and broken is not None:
                 return BlockingRuleError(
-                    f"{broken:,} rows break a rule of severity block{_first_of(tally, rule.id)}.",
+                    f"{broken.rows:,} rows break a rule of severity block: {broken.sample_text()}.",
                     mend="Correct the data or the rule; the partition stays as it was.",
                     culprit=rule.id,
                 )
@@ -228,7 +228,7 @@ class Cleaner:
             return QuarantineLimitError(
                 f"{counts.quarantined:,} of {counts.received:,} rows ({share:.1%}) break the "
                 f"contract, more than max_share {checks.quarantined.max_share:.1%} allows; "
-                f"most often {_most_broken(tally)}.",
+                f"most often {tally.most_frequent()}.",
                 mend="Correct the data, the contract, or checks: {quarantined: {max_share}}; "
                 "the partition stays as it was.",
             )
@@ -245,17 +245,3 @@ class Cleaner:
                 "the partition stays as it was.",
             )
         return None
-
-
-def _first_of(tally: Tally, rule: str) -> str:
-    """Say where a rule was broken first."""
-    samples = tally.samples.get(rule)
-    if not samples:
-        return ""
-    first = samples[0]
-    return f", the first in {first['file']}, line {first['line']}: {first['value']!r}"
-
-
-def _most_broken(tally: Tally) -> str:
-    rule = max(tally.rules, key=tally.rules.__getitem__)
-    return f"{rule} ({tally.rules[rule]:,} rows){_first_of(tally, rule)}"

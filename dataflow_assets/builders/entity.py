@@ -9,7 +9,6 @@ from dataflow_assets.builders.normalizing import Normalizer, build_mappings, nor
 from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.steps import (
-    RETRY,
     StepEvent,
     fail,
     materialize_result,
@@ -61,7 +60,6 @@ def build_entity(
         check_specs=specs,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRY,
     )
     def normalized(
         context: dg.AssetExecutionContext, stores: StoresResource

@@ -11,7 +11,6 @@ from dataflow_assets.builders.receiving import Receiver, raw_declaration
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.sensor import build_schedule, build_sensor
 from dataflow_assets.builders.steps import (
-    RETRY,
     StepEvent,
     fail,
     materialize_result,
@@ -103,7 +102,6 @@ def _raw_asset(
         check_specs=specs,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRY,
     )
     def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         receiver = Receiver(source, stores.open(context.run_id), context.partition_keys)
@@ -156,7 +154,6 @@ def _cleaned_asset(
         check_specs=specs,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=RETRY,
     )
     def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         cleaner = Cleaner(source, stores.open(context.run_id))

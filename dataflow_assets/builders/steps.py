@@ -6,6 +6,7 @@ not: what is done to a partition.
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 
     from dataflow_assets.builders.metadata import Metadata
 
-RETRY = dg.RetryPolicy(
-    max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""For transient failures; permanent ones are raised as failures that allow no retry."""
+RETRIES = 3
+FIRST_WAIT_S = 2.0
 StepEvent = dg.MaterializeResult[None] | dg.AssetCheckResult
 """What a step gives Dagster."""
 RECORD_EVERY_S = 2.0
@@ -153,7 +152,8 @@ def fail(
         done: By asset, what to show of each partition that was published.
 
     Raises:
-        Failure: A partition failed. Retries are allowed only where they can help.
+        RetryRequested: A failure is transient, and there are tries left.
+        Failure: A partition failed, for good or once too often.
     """
     if not failures:
         return
@@ -168,6 +168,9 @@ def fail(
                 )
             )
     first = next(iter(failures.values()))
+    if any(error.transient for error in failures.values()) and context.retry_number < RETRIES:
+        wait = FIRST_WAIT_S * 2**context.retry_number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from first
     texts = [str(error) for error in list(failures.values())[:FAILURES_SHOWN]]
     if len(failures) > len(texts):
         texts.append(f"and {len(failures) - len(texts):,} partitions more")
@@ -178,5 +181,5 @@ def fail(
             "mend": first.mend,
             "partitions": ", ".join(list(failures)[:FAILURES_SHOWN]),
         },
-        allow_retries=any(error.transient for error in failures.values()),
+        allow_retries=False,
     ) from first

@@ -34,7 +34,8 @@ def load_location(settings: Settings | None = None) -> dg.Definitions:
     """
     settings = settings or get_settings()
     declared = load_declarations(settings.declarations_dir or PACKAGE / "defs")
-    return dg.Definitions.merge(declared, dg.Definitions(resources=build_resources(settings)))
+    run = dg.Definitions(resources=build_resources(settings), executor=dg.in_process_executor)
+    return dg.Definitions.merge(declared, run)
 
 
 def load_declarations(folder: Path) -> dg.Definitions:

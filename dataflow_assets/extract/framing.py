@@ -67,6 +67,7 @@ class Grammar:
             self.quoted = re.compile(rb"(?:\A|(?<=[" + comma + rb"\r\n]))" + quoted)
             item = rb"(?:" + quoted + rb"|(?!" + mark + rb")" + bare + rb")"
         self._field = re.compile(item)
+        self._lead = re.compile(rb"(?:" + item + comma + rb")*+")
         self.record = re.compile(item + rb"(?:" + comma + item + rb")*+(?:\r\n|\n|\r|\Z)")
 
     def fields(self, content: bytes, begin: int = 0) -> list[tuple[int, int]]:
@@ -104,9 +105,8 @@ class Grammar:
 
     def fault(self, content: bytes, begin: int) -> int:
         """Return where the record that begins here breaks the rules; the end if it might go on."""
-        last = self.fields(content, begin)
-        position = last[-1][1] + 1 if last else begin
-        body = self._body.match(content, position) if self._body else None
+        lead = self._lead.match(content, begin)
+        body = self._body.match(content, lead.end()) if self._body and lead else None
         return min(body.end() + 1, len(content)) if body else len(content)
 
 
@@ -252,6 +252,26 @@ class _Marks:
 
     @cached_property
     def quotes(self) -> Positions:
+        """Where the quotes are that may open or close a field, or be half of a doubled one."""
+        return self._unescaped[~self._loose] if self._loose.any() else self._unescaped
+
+    @cached_property
+    def _loose(self) -> Flags:
+        """Whether text is on both sides of a quote.
+
+        Outside of quotes such a quote is text; within them it breaks the rules.
+        """
+        marks, final = self._unescaped, len(self._codes) - 1
+        follows = self._ends_field[self._codes[marks - 1]] | (marks == 0)
+        precedes = self._ends_field[self._codes[np.minimum(marks + 1, final)]] | (marks == final)
+        doubled = np.diff(marks) == 1
+        follows[1:] |= doubled
+        precedes[:-1] |= doubled
+        loose: Flags = ~(follows | precedes)
+        return loose
+
+    @cached_property
+    def _unescaped(self) -> Positions:
         """Where the quotes are that no escape character takes literally."""
         quote, escape = self._grammar.quote, self._grammar.escape
         if not quote or quote not in self._content:
@@ -273,7 +293,7 @@ class _Marks:
 
     @property
     def is_regular(self) -> bool:
-        """Whether quotes stand nowhere but around fields and doubled within them."""
+        """Whether each quote plays its part, from the beginning to the end of the block."""
         return not len(self._broken_quotes(0))
 
     def acting_escapes(self) -> Positions:
@@ -288,27 +308,28 @@ class _Marks:
 
     def first_trouble(self, position: int) -> int:
         """Return the first place from here on that needs care; the block's length if none."""
-        index = int(np.searchsorted(self.quotes, position))
-        broken = self._broken_quotes(index & 1)
-        found = int(np.searchsorted(broken, index))
-        quote = int(self.quotes[broken[found]]) if found < len(broken) else len(self._content)
-        found = int(np.searchsorted(self._odd_lines, position))
-        return min(quote, int(self._odd_lines[found])) if found < len(self._odd_lines) else quote
+        parity = int(np.searchsorted(self.quotes, position)) & 1
+        troubles = (self._broken_quotes(parity), self._odd_lines)
+        firsts = (places[np.searchsorted(places, position) :][:1] for places in troubles)
+        return min((int(first[0]) for first in firsts if len(first)), default=len(self._content))
 
     def _broken_quotes(self, parity: int) -> Positions:
-        """Return the quotes that cannot play their part, if those of this parity open fields."""
+        """Return where quotes cannot play their part, if those of this parity open fields."""
         if parity not in self._broken:
-            opening = self._not_opening(parity)
-            closing = self._not_closing(1 - parity)
-            self._broken[parity] = np.sort(np.concatenate([opening, closing]))
+            broken = [self._not_opening(parity), self._not_closing(1 - parity)]
+            if self._loose.any():
+                loose = self._unescaped[self._loose]
+                opened = np.searchsorted(self.quotes, loose) & 1
+                broken.append(loose[opened != parity])
+            self._broken[parity] = np.sort(np.concatenate(broken))
         return self._broken[parity]
 
     def _not_opening(self, first: int) -> Positions:
         marks = self.quotes[first::2]
         suspect = ~self._ends_field[self._codes[marks - 1]] & (marks != 0)
         indexes = np.flatnonzero(suspect) * 2 + first
-        wrong: Positions = indexes[self.quotes[indexes - 1] != self.quotes[indexes] - 1]
-        return wrong
+        wrong = indexes[self.quotes[indexes - 1] != self.quotes[indexes] - 1]
+        return self.quotes[wrong]
 
     def _not_closing(self, first: int) -> Positions:
         marks = self.quotes[first::2]
@@ -316,8 +337,8 @@ class _Marks:
         suspect = ~self._ends_field[self._codes[np.minimum(marks + 1, final)]] & (marks != final)
         indexes = np.flatnonzero(suspect) * 2 + first
         after = np.minimum(indexes + 1, len(self.quotes) - 1)
-        wrong: Positions = indexes[self.quotes[after] != self.quotes[indexes] + 1]
-        return wrong
+        wrong = indexes[self.quotes[after] != self.quotes[indexes] + 1]
+        return self.quotes[wrong]
 
     @cached_property
     def _ends_field(self) -> Flags:
@@ -399,6 +420,7 @@ class _Framer:
     ) -> None:
         self._content, self._grammar, self._width = content, grammar, width
         self._last, self._most_bytes = last, most_bytes
+        self._has_returns = b"\r" in content
         self._stride = len(content)
         self.marks = _Marks(content, grammar, last=last)
 
@@ -528,10 +550,11 @@ class _Framer:
 
     def _judge_record(self, begin: int, end: int) -> Piece:
         content = self._content[begin:end]
-        lines = LINE_END.split(content.rstrip(b"\r\n"))
         good: Kind = "good" if is_decodable(content) else "encoding"
-        if len(lines) == 1 or not self._width:
+        inner = content.rstrip(b"\r\n")
+        if not self._width or (b"\n" not in inner and b"\r" not in inner):
             return Piece(good, end)
+        lines = LINE_END.split(inner)
         if len(self._grammar.fields(content)) == self._width:
             return self._first_line(begin, "quote") if self._swallows(lines) else Piece(good, end)
         if any(self._grammar.is_row(line, self._width) for line in lines[1:]):
@@ -558,8 +581,11 @@ class _Framer:
 
     def _line_end(self, begin: int) -> int:
         """Return where the line that begins here ends; -1 if not within the block."""
+        if not self._has_returns:
+            end = self._content.find(b"\n", begin) + 1
+            return end or (len(self._content) if self._last else -1)
         ends = self.marks.line_ends
-        index = int(np.searchsorted(ends, begin, side="right"))
+        index = int(ends.searchsorted(begin, side="right"))
         if index < len(ends):
             return int(ends[index])
         return len(self._content) if self._last else -1

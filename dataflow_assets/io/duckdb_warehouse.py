@@ -217,7 +217,10 @@ class DuckDBWarehouse:
         """Open the file, when no other run has it, and close it again."""
         lock = self._path.with_name(self._path.name + ".lock")
         try:
-            with exclusive(lock, self._lock_timeout_s, self._locked), self._open() as connection:
+            with (
+                exclusive(lock, timeout_s=self._lock_timeout_s, busy=self._locked),
+                self._open() as connection,
+            ):
                 yield connection
         except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
             raise StorageError(
@@ -232,23 +235,25 @@ class DuckDBWarehouse:
         config = {
             "memory_limit": f"{self._memory_limit_mb}MB",
             "preserve_insertion_order": "false",
-            "TimeZone": "UTC",
         }
         while True:
             try:
-                return duckdb.connect(str(self._path), config=config)
+                connection = duckdb.connect(str(self._path), config=config)
             except duckdb.IOException as error:
                 if not LOCK_MESSAGE.search(str(error)):
                     raise
                 if time.monotonic() >= until:
                     holder = HOLDER.search(str(error))
-                    raise self._locked(holder[1] if holder else "unknown") from error
+                    raise self._locked(f"process {holder[1]}" if holder else "a program") from error
+            else:
+                connection.execute("set TimeZone = 'UTC'")
+                return connection
             time.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 
-    def _locked(self, pid: str) -> WarehouseLockedError:
+    def _locked(self, who: str = "another run") -> WarehouseLockedError:
         return WarehouseLockedError(
-            f"process {pid} keeps the warehouse open, for more than {self._lock_timeout_s:g} s.",
+            f"{who} keeps the warehouse open, for more than {self._lock_timeout_s:g} s.",
             mend="Close that program (DuckDB lets in one at a time), then run again; "
             "LOCK_TIMEOUT_S says how long to wait.",
             culprit=str(self._path),

@@ -132,9 +132,9 @@ class Lake:
             PartitionBusyError: Another run does not come to an end.
         """
 
-        def busy(pid: str) -> PartitionBusyError:
+        def busy() -> PartitionBusyError:
             return PartitionBusyError(
-                f"process {pid} is publishing the same partition and has not finished within "
+                f"another run is publishing the same partition and has not finished within "
                 f"{self._lock_timeout_s:g} s.",
                 mend="Wait for that run or cancel it, then run again; LOCK_TIMEOUT_S says how "
                 "long to wait.",
@@ -143,7 +143,7 @@ class Lake:
             )
 
         lock = self._root / ".locks" / asset / f"{_escaped(partition)}.lock"
-        with exclusive(lock, self._lock_timeout_s, busy):
+        with exclusive(lock, timeout_s=self._lock_timeout_s, busy=busy):
             yield
 
     @contextmanager

@@ -33,9 +33,7 @@ LONGEST_PID = 20
 
 
 @contextmanager
-def exclusive(
-    path: Path, *, timeout_s: float, busy: Callable[[], DataflowError]
-) -> Iterator[None]:
+def exclusive(path: Path, *, timeout_s: float, busy: Callable[[], DataflowError]) -> Iterator[None]:
     """Hold a lock file alone, among the threads and processes of this machine.
 
     Args:
