@@ -328,8 +328,9 @@ class _Marks:
         marks = self.quotes[first::2]
         suspect = ~self._ends_field[self._codes[marks - 1]] & (marks != 0)
         indexes = np.flatnonzero(suspect) * 2 + first
-        wrong = indexes[self.quotes[indexes - 1] != self.quotes[indexes] - 1]
-        return self.quotes[wrong]
+        places = self.quotes[indexes]
+        wrong: Positions = places[self.quotes[indexes - 1] != places - 1]
+        return wrong
 
     def _not_closing(self, first: int) -> Positions:
         marks = self.quotes[first::2]
@@ -337,8 +338,9 @@ class _Marks:
         suspect = ~self._ends_field[self._codes[np.minimum(marks + 1, final)]] & (marks != final)
         indexes = np.flatnonzero(suspect) * 2 + first
         after = np.minimum(indexes + 1, len(self.quotes) - 1)
-        wrong = indexes[self.quotes[after] != self.quotes[indexes] + 1]
-        return self.quotes[wrong]
+        places = self.quotes[indexes]
+        wrong: Positions = places[self.quotes[after] != places + 1]
+        return wrong
 
     @cached_property
     def _ends_field(self) -> Flags:
