@@ -86,6 +86,7 @@ class Cleaner:
         self._source = source
         self._stores = stores
         self._declaration = cleaned_declaration(source)
+        self._rules = contract_rules(source.contract)
         self._plans: dict[tuple[str, ...], CleaningPlan] = {}
 
     def clean(self, partition: str) -> Cleaned:
@@ -211,7 +212,7 @@ class Cleaner:
         )
 
     def _audit_rules(self, tally: Tally) -> DataflowError | None:
-        for rule in contract_rules(self._source.contract):
+        for rule in self._rules:
             broken = tally.rules.get(rule.id)
             if rule.severity == "block" and broken is not None:
                 return BlockingRuleError(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from dataflow_assets.extract.framing import Positions
 
 BLOCK_BYTES = 8 << 20
-HEAD_BYTES = 1 << 18
+HEAD_BYTES = 1 << 14
 LINES_TO_SEARCH = 100
 THREADS = 2
 LOOK_AHEAD = 3

@@ -102,7 +102,6 @@ class FileFinder:
     """
 
     def __init__(self, files: Files, partitions: Partitions, root: Path) -> None:
-        self._root = root
         self._template = _Template(files.path, root, partitions)
         self._keys = _PartitionKeys(partitions)
 
@@ -116,7 +115,7 @@ class FileFinder:
             UnreadableFileError: The folder is not there, or may not be read.
         """
         found: dict[str, list[FoundFile]] = defaultdict(list)
-        for key, entry in self._entries():
+        for key, name, entry in self._entries():
             if only is not None and key not in only:
                 continue
             try:
@@ -125,8 +124,7 @@ class FileFinder:
                 continue
             except OSError as error:
                 raise _unreadable(entry.path, error) from error
-            path = Path(entry.path)
-            file = FoundFile(path, self._name_of(entry.path), stat.st_size, stat.st_mtime_ns)
+            file = FoundFile(Path(entry.path), name, stat.st_size, stat.st_mtime_ns)
             found[key].append(file)
         return {key: sorted(found[key], key=lambda file: file.name) for key in sorted(found)}
 
@@ -145,20 +143,19 @@ class FileFinder:
             UnreadableFileError: The folder is not there, or may not be read.
         """
         names: dict[str, list[str]] = defaultdict(list)
-        for key, entry in self._entries():
-            names[key].append(self._name_of(entry.path))
+        for key, name, _ in self._entries():
+            names[key].append(name)
         return {key: sorted(names[key]) for key in sorted(names)}
 
-    def _entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    def _entries(self) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
         for entry, match in self._template.walk():
             key = self._keys.key_of(match)
             if key is not None:
-                yield key, entry
+                yield key, _shown(f"{self._template.prefix}{match.string}"), entry
 
-    def _name_of(self, path: str) -> str:
-        prefix = f"{self._root}{os.sep}"
-        name = path.removeprefix(prefix).replace(os.sep, "/")
-        return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+def _shown(name: str) -> str:
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 class _PartitionKeys:
@@ -196,12 +193,19 @@ class _PartitionKeys:
 
 
 class _Template:
-    """A declared path: which folders to look into, and which names in them match."""
+    """A declared path: which folders to look into, and which names in them match.
+
+    Attributes:
+        prefix: What stands before the part of a name that is matched: the literal folders.
+    """
 
     def __init__(self, path: str, root: Path, partitions: Partitions) -> None:
         self._values = partitions.values or ()
         literal, parts = _split_literal(PLACEHOLDER.sub(_split_folders, path))
-        self._base = (Path("/") if Path(path).is_absolute() else root).joinpath(*literal)
+        start = Path("/") if Path(path).is_absolute() else root
+        self._base = start.joinpath(*literal)
+        within = self._base.relative_to(root) if self._base.is_relative_to(root) else self._base
+        self.prefix = "" if within == Path() else f"{within.as_posix().rstrip('/')}/"
         self._parts = [self._pattern(part) if part != "**" else None for part in parts]
         self._whole = self._pattern("/".join(parts))
 

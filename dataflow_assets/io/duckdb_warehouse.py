@@ -9,6 +9,7 @@ connection is short, and nothing is computed while it is open.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 from contextlib import contextmanager
@@ -161,16 +162,19 @@ class DuckDBWarehouse:
         with self._connection() as connection:
             connection.execute(DDL)
             connection.begin()
-            for row in rows:
-                write_ledger(connection, row)
-                if row.layer == "raw":
-                    connection.execute(
-                        'delete from dataflow.files where source = ? and "partition" = ?',
-                        [row.source, row.partition],
-                    )
+            write_ledger(connection, rows)
+            replaced = [
+                f"({literal(row.source)}, {literal(row.partition)})"
+                for row in rows
+                if row.layer == "raw"
+            ]
+            if replaced:
+                connection.execute(
+                    f'delete from dataflow.files where (source, "partition") in '
+                    f"({', '.join(replaced)})"
+                )
             if files:
-                frame = pl.DataFrame(files)
-                connection.register("new_files", frame.to_arrow())
+                connection.register("new_files", pl.DataFrame(files).to_arrow())
                 connection.execute("insert into dataflow.files by name select * from new_files")
             connection.commit()
 
@@ -190,12 +194,12 @@ class DuckDBWarehouse:
         connection.begin()
         try:
             connection.execute(
-                f"delete from {table.qualified} where _partition = ?", [one.partition]
+                f"delete from {table.qualified} where _partition = {literal(one.partition)}"
             )
             (inserted,) = connection.execute(
                 f"insert into {table.qualified} by name "
-                "select *, ? as _partition, ? as _run_id from read_parquet(?)",
-                [one.partition, one.ledger.run_id, str(one.staged)],
+                f"select *, {literal(one.partition)} as _partition, "
+                f"{literal(one.ledger.run_id)} as _run_id from read_parquet({literal(one.staged)})"
             ).fetchone() or (0,)
             if inserted != one.ledger.counts.loaded:
                 raise ConservationError(
@@ -206,7 +210,7 @@ class DuckDBWarehouse:
                     partition=one.partition,
                     culprit=table.name,
                 )
-            write_ledger(connection, one.ledger)
+            write_ledger(connection, [one.ledger])
             connection.commit()
         except BaseException:
             connection.rollback()
@@ -340,12 +344,27 @@ def _comment(connection: duckdb.DuckDBPyConnection, table: EntityTable) -> None:
             connection.execute(f"comment on {what} is '{literal}'")
 
 
-def write_ledger(connection: duckdb.DuckDBPyConnection, row: LedgerRow) -> None:
-    """Write one publish to the ledger and its history, in the connection's transaction."""
-    values = row.values()
-    places = ", ".join("?" * len(values))
-    connection.execute(f"insert or replace into dataflow.ledger values ({places})", values)
-    connection.execute(f"insert into dataflow.ledger_history values ({places})", values)
+def write_ledger(connection: duckdb.DuckDBPyConnection, rows: Sequence[LedgerRow]) -> None:
+    """Write publishes to the ledger and its history, in the connection's transaction.
+
+    As literals: DuckDB looks for a dozen of optional Python modules at each bound parameter, which
+    takes longer than the statement.
+    """
+    values = ", ".join(f"({', '.join(map(literal, row.values()))})" for row in rows)
+    connection.execute(f"insert or replace into dataflow.ledger values {values}")
+    connection.execute(f"insert into dataflow.ledger_history values {values}")
+
+
+def literal(value: object) -> str:
+    """Return a value as an SQL literal."""
+    if value is None:
+        return "null"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, dt.datetime):
+        return f"timestamptz '{value.astimezone(dt.UTC).isoformat(' ')}'"
+    text = str(value).replace("'", "''")
+    return f"'{text}'"
 
 
 def quoted(name: str) -> str:

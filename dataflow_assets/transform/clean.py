@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import count
 from operator import or_
 from typing import TYPE_CHECKING
@@ -131,7 +131,7 @@ class CleaningPlan:
 
         Only the key's columns are read. Equal keys have equal hashes.
         """
-        digest = self._key_hash().alias("_hash")
+        digest = self._key_hash.alias("_hash")
         return raw.select(digest).filter(pl.col("_hash").is_not_null())
 
     def candidates(self, raw: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
@@ -144,7 +144,7 @@ class CleaningPlan:
         Returns:
             `_row`, the key's columns, and the column of `latest_by` if the contract has one.
         """
-        rows = raw if hashes is None else raw.filter(among(self._key_hash(), hashes))
+        rows = raw if hashes is None else raw.filter(among(self._key_hash, hashes))
         wanted = dict.fromkeys(self.key)
         if isinstance(self.keep, LatestBy):
             wanted[self.keep.latest_by] = None
@@ -211,23 +211,36 @@ class CleaningPlan:
         Returns:
             Technical columns; raw, typed and unread columns; `_bad`, `_wanted`, `_good`, `_warned`.
         """
-        accepted = pl.col("_reject").is_null()
-        broken = _any_of(check for check in self._checks if check.rule.severity != "warn")
-        bad = pl.when(accepted).then(broken).otherwise(pl.col("_reject") != REPEATED_HEADER)
-        wanted = accepted if self._where is None else accepted & self._where
+        bad, wanted, warned = self._verdicts
         good = ~pl.col("_bad") & pl.col("_wanted")
         if losers is not None:
             good &= ~flagged(losers, pl.col("_row"))
-        warned = _any_of(check for check in self._checks if check.rule.severity == "warn")
         return (
             self._typed(raw)
-            .with_columns(bad.alias("_bad"), wanted.alias("_wanted"))
+            .with_columns(bad, wanted)
             .with_columns(good.alias("_good"))
             .with_columns((pl.col("_good") & warned).alias("_warned"))
         )
 
+    @cached_property
+    def _verdicts(self) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+        """Whether a row is bad, whether it is wanted, and whether a rule warns about it."""
+        accepted = pl.col("_reject").is_null()
+        broken = _any_of(check for check in self._checks if check.rule.severity != "warn")
+        bad = pl.when(accepted).then(broken).otherwise(pl.col("_reject") != REPEATED_HEADER)
+        wanted = accepted if self._where is None else accepted & self._where
+        warned = _any_of(check for check in self._checks if check.rule.severity == "warn")
+        return bad.alias("_bad"), wanted.alias("_wanted"), warned
+
     def _typed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
         """Put the values, and the texts that could not be read, beside the raw columns."""
+        kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
+        values, unread = self._readings
+        return raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
+
+    @cached_property
+    def _readings(self) -> tuple[list[pl.Expr], list[pl.Expr]]:
+        """The value of each column, and the text of each that could not be read."""
         tokens = self.contract.null_tokens
         values, unread = [], []
         for name, column in self.contract.columns.items():
@@ -236,8 +249,7 @@ class CleaningPlan:
             if column.type != "string":
                 rest = unread_of(text, pl.col(name), column, tokens)
                 unread.append(rest.alias(UNREAD + name))
-        kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
-        return raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
+        return values, unread
 
     def _raw(self, name: str) -> pl.Expr:
         """Return the raw text of a contract's column; null where the partition lacks it."""
@@ -246,6 +258,12 @@ class CleaningPlan:
         return pl.col(RAW + self._sources[name])
 
     def _findings(self, judged: pl.LazyFrame) -> pl.LazyFrame:
+        found = judged.filter(~pl.col("_good") | pl.col("_warned"))
+        return found.select(*("_row", *ORIGIN), *self._finding)
+
+    @cached_property
+    def _finding(self) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+        """What became of a row that is not good, why, and what it was."""
         bad, good = pl.col("_bad"), pl.col("_good")
         rejected = pl.col("_reject").is_not_null()
         outcome = (
@@ -264,8 +282,7 @@ class CleaningPlan:
             .then("_text")
             .otherwise(as_json({name: pl.col(RAW + name) for name in self._raw_columns}))
         )
-        return judged.filter(~good | pl.col("_warned")).select(
-            *("_row", *ORIGIN),
+        return (
             outcome.alias("outcome"),
             why.otherwise(pl.lit([], pl.List(REASON))).alias("reasons"),
             pl.when(bad).then(row).alias("row"),
@@ -279,6 +296,7 @@ class CleaningPlan:
             return self._raw(check.names[0])
         return as_json({name: self._raw(name) for name in check.names})
 
+    @cached_property
     def _key_hash(self) -> pl.Expr:
         """Return a hash of the key over the raw columns: null where one of its columns is."""
         columns, tokens = self.contract.columns, self.contract.null_tokens
