@@ -52,6 +52,7 @@ UNREAD = pl.when(pl.col("value").is_null()).then("text")
 """The texts that no reader could read so far."""
 
 MOMENTS = (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
+EXAMPLE = dt.datetime(2024, 12, 31, 13, 5, 6, tzinfo=dt.UTC)
 NAIVE = pl.Datetime("us")
 UTC = pl.Datetime("us", "UTC")
 
@@ -118,23 +119,26 @@ def check_formats(column: Column) -> None:
         DeclarationError: Naming the format.
     """
     for text in column.formats if column.type != "boolean" else ():
-        problem = _format_problem(text, polars_type(column.type))
+        problem = _format_problem(text, column.type)
         if problem is not None:
             raise DeclarationError(
                 f"The format {text!r} {problem[0]}.", mend=problem[1], culprit=text
             )
 
 
-def _format_problem(text: str, dtype: pl.DataType) -> tuple[str, str] | None:
+def _format_problem(text: str, kind: str) -> tuple[str, str] | None:
+    dtype = polars_type(kind)
     if "%Z" in text:
         return "holds %Z, names of zones, which say no offset", "Use %z, or set timezone."
     if re.search(r"(?<![%.])\.?%f", text):
         return "holds %f, which reads .5 as 5 nanoseconds", "Write %.f in place of .%f."
-    target = NAIVE if dtype == UTC else dtype
     try:
-        pl.select(pl.lit("x").str.strptime(target, text, strict=False))  # type: ignore[arg-type]
+        written = pl.lit(EXAMPLE).dt.strftime(text.replace("%#z", "%z"))
+        read = pl.select(written.str.strptime(dtype, text, strict=False)).item()  # type: ignore[arg-type]
     except pl.exceptions.PolarsError as error:
         return f"cannot be read: {str(error).splitlines()[0]}", "Write strptime codes."
+    if read is None or (isinstance(read, dt.date) and read.year != EXAMPLE.year):
+        return f"does not say a whole {kind}", "Write strptime codes for all its parts."
     return None
 
 

@@ -67,8 +67,9 @@ def literal(value: Bound, kind: str, *, timezone: str = "UTC") -> pl.Expr:
         DeclarationError: The type cannot hold the value exactly.
     """
     try:
-        fitting = _fitting(value, kind, timezone)
-        return pl.lit(pl.Series([fitting], dtype=polars_type(kind), strict=True).item())
+        dtype = polars_type(kind)
+        fitting = pl.Series([_fitting(value, kind, timezone)], dtype=dtype, strict=True)
+        return pl.lit(fitting.item(), dtype)
     except (ValueError, TypeError, ArithmeticError, pl.exceptions.PolarsError) as error:
         raise DeclarationError(
             f"{value!r} is no value of type {kind}.",

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import re
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -17,15 +17,20 @@ from dataflow_assets.declaration.contract import Column
 from dataflow_assets.errors import DeclarationError
 from dataflow_assets.transform.parse import check_formats, unread_of, value_of
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def read(texts: list[str | None], tokens: tuple[str, ...] = ("",), **column: Any) -> list[Any]:
-    declared = Column(**column)
+
+def read(
+    texts: Sequence[str | None], tokens: tuple[str, ...] = ("",), **column: object
+) -> list[Any]:
+    declared = Column.model_validate(column)
     frame = pl.DataFrame({"raw": texts}, schema={"raw": pl.String})
     return frame.select(value=value_of(pl.col("raw"), declared, tokens))["value"].to_list()
 
 
-def unread(texts: list[str], tokens: tuple[str, ...] = ("",), **column: Any) -> list[str | None]:
-    declared = Column(**column)
+def unread(texts: list[str], tokens: tuple[str, ...] = ("",), **column: object) -> list[str | None]:
+    declared = Column.model_validate(column)
     value = value_of(pl.col("raw"), declared, tokens)
     frame = pl.DataFrame({"raw": texts}).with_columns(value=value)
     rest = unread_of(pl.col("raw"), pl.col("value"), declared, tokens)
@@ -63,7 +68,8 @@ def test_good_texts_have_values(kind: str, good: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("kind", "bad"),
     [
-        ("int64", ["1.5", "0x10", "1_000", "1e3", "٣", "-", "+-5", "5.", "1,000", "9223372036854775808"]),
+        ("int64", ["9223372036854775808", "1,000"]),
+        ("int64", ["1.5", "0x10", "1_000", "1e3", "٣", "-", "+-5", "5."]),
         ("int8", ["128", "-129"]),
         ("uint8", ["-1", "256"]),
         ("float64", ["NaN", "inf", "-Infinity", "1e999", "1,5", "0x10", "1_0", "++1", "1f"]),
@@ -71,7 +77,8 @@ def test_good_texts_have_values(kind: str, good: dict[str, Any]) -> None:
         ("decimal(7,2)", ["1.255", "1.250", "100000", "1e3", "1_0", ".", "-", "--1", "٣"]),
         ("decimal(5,0)", ["1.", "1.0", "100000"]),
         ("boolean", ["2", "on", "truee", "ja"]),
-        ("date", ["2023-02-29", "2024-01-01x", "20240101", "0000-01-01", "-001-01-01", "10000-01-01"]),
+        ("date", ["2023-02-29", "2024-01-01x", "20240101", "0000-01-01", "-001-01-01"]),
+        ("date", ["10000-01-01", "31.12.2024", "+"]),
         ("time", ["24:00:00", "23:59:60", "12", "12:30:00.", "25:00"]),
         ("timestamp", ["2024-01-01", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z", "1704067200",
                        "2024-01-01T00:00:00.+12Z", "2024-01-01T00:00:00+99:00", "now",
@@ -116,7 +123,7 @@ def test_local_times_are_read_in_their_zone_and_never_guessed() -> None:
         "2024-03-31T02:30:00": None,  # the clock skips it
         "2024-10-27T02:30:00": None,  # the clock shows it twice
     }
-    zone = {"type": "timestamp", "timezone": "Europe/Berlin"}
+    zone: dict[str, Any] = {"type": "timestamp", "timezone": "Europe/Berlin"}
     assert read(list(texts), **zone) == list(texts.values())
     assert unread(list(texts), **zone)[3:] == list(texts)[3:]
 
@@ -135,7 +142,7 @@ def test_formats_are_tried_in_their_order() -> None:
 
 
 def test_a_format_that_ends_in_z_or_counts_seconds_is_utc_whatever_the_zone() -> None:
-    zone = {"type": "timestamp", "timezone": "Asia/Tokyo"}
+    zone: dict[str, Any] = {"type": "timestamp", "timezone": "Asia/Tokyo"}
     assert read(["2024-01-01T00:00:00.5Z"], formats=("%Y-%m-%dT%H:%M:%S%.fZ",), **zone) == [
         utc(2024, 1, 1, 0, 0, 0, 500_000)
     ]
@@ -182,12 +189,38 @@ def test_nothing_and_nulls_are_read(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [("timestamp", "%Y-%m-%dT%H:%M:%S.%f"), ("timestamp", "%Y-%m-%d %H:%M %Z"), ("date", "%Q%")],
+    [
+        ("timestamp", "%Y-%m-%dT%H:%M:%S.%f"),
+        ("timestamp", "%Y-%m-%d %H:%M %Z"),
+        ("timestamp", "%Y-%m-%d %H"),
+        ("timestamp", "%m-%d %H:%M"),
+        ("date", "%Q%"),
+        ("date", "yyyy-mm-dd"),
+        ("date", "%d.%m."),
+        ("time", "%Y-%m-%d"),
+    ],
 )
 def test_formats_that_would_be_misread_are_refused(kind: str, text: str) -> None:
     with pytest.raises(DeclarationError) as raised:
         check_formats(Column(type=kind, formats=(text,)))
     assert text in raised.value.problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("timestamp", "%Y-%m-%dT%H:%M:%S%.fZ"),
+        ("timestamp", "%d %b %Y %I:%M %p"),
+        ("timestamp", "%s"),
+        ("timestamp", "%Y-%m-%dT%H:%M:%S%#z"),
+        ("timestamp", "%Y-%m-%d"),
+        ("date", "%Y-%m"),
+        ("date", "%e.%m.%y"),
+        ("time", "%H%M"),
+    ],
+)
+def test_formats_that_can_be_read_are_taken(kind: str, text: str) -> None:
+    check_formats(Column(type=kind, formats=(text,)))
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.sampled_from(["", "+", " ", "00"]))
@@ -214,15 +247,14 @@ def test_moments_come_back(moment: dt.datetime, between: str, zone: str) -> None
     assert read([text], type="timestamp") == [moment.replace(tzinfo=dt.UTC)]
 
 
-@given(st.lists(st.text(max_size=6) | st.from_regex(r"[+-]?\d{0,4}\.?\d{0,3}", fullmatch=True)))
+VISIBLE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=6)
+
+
+@given(st.lists(VISIBLE | st.from_regex(r"[+-]?\d{0,4}\.?\d{0,3}", fullmatch=True)))
 def test_any_text_is_read_like_a_number_or_not_at_all(texts: list[str]) -> None:
     exact = re.compile(r"[+-]?[0-9]+(\.[0-9]{0,2})?|[+-]?\.[0-9]{1,2}")
-    trimmed = [text.strip() for text in texts]
     expected = [
-        Decimal(text)
-        if exact.fullmatch(text, re.ASCII) and abs(Decimal(text)) < 10**4  # type: ignore[call-overload]
-        else None
-        for text in trimmed
+        Decimal(text) if exact.fullmatch(text) and abs(Decimal(text)) < 10**4 else None
+        for text in texts
     ]
-    values = read(list(texts), type="decimal(6,2)")
-    assert values == expected
+    assert read(list(texts), type="decimal(6,2)") == expected

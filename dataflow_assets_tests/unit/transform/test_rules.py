@@ -1,0 +1,138 @@
+"""The rules that a contract implies, and the mistakes that are seen before there is data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from dataflow_assets.declaration.contract import Contract
+from dataflow_assets.errors import DeclarationError, ExpressionError
+from dataflow_assets.transform.rules import check_contract, contract_rules, contract_schema
+
+COLUMNS = {"id": "int64", "depth": "float64", "status": "string", "at": "timestamp"}
+
+
+def contract(columns: dict[str, Any] | None = None, **words: Any) -> Contract:  # noqa: ANN401 - YAML
+    return Contract.model_validate({"columns": columns or COLUMNS, **words})
+
+
+def test_every_promise_is_a_rule_with_its_severity() -> None:
+    declared = contract(
+        {
+            "id": {"type": "int64", "severity": "warn"},
+            "name": {"required": True, "min_length": 1, "pattern": "[a-z]+", "severity": "block"},
+            "kind": {"one_of": ["a", "b"]},
+            "size": {"type": "decimal(5,2)", "max": 10},
+        },
+        key=["id"],
+        rules={"small": {"sql": "size < 5", "severity": "warn", "description": "is small"}},
+    )
+    assert [(rule.id, rule.severity) for rule in contract_rules(declared)] == [
+        ("id__type", "quarantine"),
+        ("id__required", "quarantine"),
+        ("name__required", "block"),
+        ("name__length", "block"),
+        ("name__pattern", "block"),
+        ("name__nul_byte", "block"),
+        ("kind__one_of", "quarantine"),
+        ("size__type", "quarantine"),
+        ("size__range", "quarantine"),
+        ("small", "warn"),
+        ("csv__ragged", "quarantine"),
+        ("csv__quote", "quarantine"),
+        ("csv__encoding", "quarantine"),
+        ("csv__too_long", "quarantine"),
+    ]
+    words = {rule.id: rule.description for rule in contract_rules(declared)}
+    assert words["size__range"] == "size is at most 10"
+    assert words["small"] == "is small"
+
+
+def test_the_schema_follows_the_contract() -> None:
+    assert contract_schema(contract()) == pl.Schema(
+        {
+            "id": pl.Int64(),
+            "depth": pl.Float64(),
+            "status": pl.String(),
+            "at": pl.Datetime("us", "UTC"),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "depth >= -10 and status in ('a', 'b')",
+        "at > timestamptz '2024-01-01T00:00:00Z' or at is null",
+        "cast(at as date) > date '2024-01-01'",
+        "status like 'x%' or regexp_like(status, '^y')",
+        "status = 'now()'",
+        "id % 2 = 0",
+        "null",
+    ],
+)
+def test_conditions_over_a_row_are_taken(sql: str) -> None:
+    check_contract(contract(where=sql, rules={"some_rule": {"sql": sql}}))
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("depht > 1", "depht"),
+        ("depth >", "unable to parse"),
+        ("depth", "not true or false"),
+        ("at > '2024-01-01'", "string"),
+        ("status > 5", "string"),
+        ("sum(depth) > 5", "other rows"),
+        ("depth > max(depth)", "other rows"),
+        ("row_number() over (order by id) = 1", "other rows"),
+        ("rank() over (order by id) < 3", "other rows"),
+        ("id = 1 or exists (select 1)", "no expression"),
+        ("at < now()", "clock"),
+        ("cast(status as date) > date '2024-01-01'", "not supported"),
+        ("unheard_of(depth)", "unheard_of"),
+        ("*", "no expression"),
+        ("", "no expression"),
+    ],
+)
+def test_other_conditions_are_refused_with_their_place(sql: str, says: str) -> None:
+    with pytest.raises(ExpressionError) as raised:
+        check_contract(Contract.model_construct(**{**contract().__dict__, "where": sql}))
+    assert says in raised.value.problem
+    assert raised.value.place == ("contract", "where")
+    if sql:
+        with pytest.raises(ExpressionError) as raised:
+            check_contract(contract(rules={"some_rule": {"sql": sql}}))
+        assert says in raised.value.problem
+        assert "some_rule" in raised.value.problem
+        assert sql in raised.value.problem
+        assert raised.value.place == ("contract", "rules", "some_rule", "sql")
+
+
+def test_the_mend_lists_the_columns() -> None:
+    with pytest.raises(ExpressionError, match="id, depth, status, at"):
+        check_contract(contract(where="nope = 1"))
+
+
+@pytest.mark.parametrize(
+    ("column", "culprit"),
+    [
+        ({"type": "int8", "max": 200}, "200"),
+        ({"type": "date", "min": "soon"}, "soon"),
+        ({"type": "decimal(5,2)", "min": 0.125}, "0.125"),
+        ({"type": "int64", "one_of": [1, 2.5]}, "2.5"),
+        ({"type": "boolean", "one_of": ["maybe"]}, "maybe"),
+        ({"type": "timestamp", "formats": ["%Y-%m-%d %H:%M %Z"]}, "%Z"),
+        ({"type": "date", "formats": ["yyyy-mm-dd"]}, "yyyy"),
+        ({"pattern": "(unclosed"}, "unclosed"),
+        ({"pattern": "(?=ahead)x"}, "ahead"),
+        ({"pattern": "[a-z"}, "[a-z"),
+    ],
+)
+def test_words_that_do_not_fit_the_type_are_refused(column: dict[str, Any], culprit: str) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        check_contract(contract({"odd": column}))
+    assert culprit in raised.value.problem
+    assert raised.value.place == ("contract", "columns", "odd")
