@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from dataflow_assets.declaration.contract import Contract
     from dataflow_assets.declaration.extract import CsvDialect, Files
     from dataflow_assets.extract.files import Snapshot
-    from dataflow_assets.extract.framing import Positions
+    from dataflow_assets.extract.framing import Indexes, Positions
 
 BLOCK_BYTES = 8 << 20
 HEAD_BYTES = 1 << 14
 LINES_TO_SEARCH = 100
 THREADS = 2
-LOOK_AHEAD = 3
+LOOK_AHEAD = 2
 MOST_TEXT_BYTES = 64 << 10
 CUT_MARK = "…"
 FINAL_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
@@ -269,7 +269,7 @@ class _Head:
         required = {name for name in wanted if wanted[name]}
         frame = Frame(content, self._dialect.skip_lines + 1)
         ends = [match.end() for match in islice(LINE_END.finditer(content), LINES_TO_SEARCH)]
-        frame.line_ends = np.array(ends, np.int64)
+        frame.line_ends = np.array(ends, np.int32)
         for begin in [0, *ends][:LINES_TO_SEARCH]:
             fields = self._fields(content, grammar, begin)
             names = {field.strip() for field in fields} | set(_unique(fields))
@@ -291,7 +291,7 @@ class _Head:
             )
         header = self._fields(frame.content, grammar, begin)
         self._push_back(frame.content[end:], grammar)
-        line = int(frame.line_of(np.array([end]))[0])
+        line = int(frame.line_of(np.array([end], np.int32))[0])
         return _Body(tuple(_unique(header)), tuple(header), line)
 
     def _headerless(self, frame: Frame, grammar: Grammar) -> _Body | None:
@@ -447,7 +447,7 @@ class _Splitter:
         records = _Records(frame, grammar, table.num_rows + len(ragged), self._origin[0])
         good = np.delete(np.arange(records.count), [index for index, _ in ragged])
         rejects: list[tuple[str, int, int]] = [*frame.rejects]
-        parts = [(table, good)]
+        parts: list[tuple[pa.Table, Indexes]] = [(table, good)]
         if self._body.header and table.num_rows:
             parts, repeated = self._without_headers(table, good)
             rejects += [("repeated_header", *records.span(index)) for index in repeated]
@@ -491,8 +491,8 @@ class _Splitter:
         return self._marks.restore_columns(table, grammar), ragged
 
     def _without_headers(
-        self, table: pa.Table, indexes: Positions
-    ) -> tuple[list[tuple[pa.Table, Positions]], list[int]]:
+        self, table: pa.Table, indexes: Indexes
+    ) -> tuple[list[tuple[pa.Table, Indexes]], list[int]]:
         """Tell rows that repeat the header, as in files put one after the other, from the rest."""
         first, *others = self._body.header
         mark, quote = BOM.decode(), self._quote
@@ -507,7 +507,7 @@ class _Splitter:
 
     def _fill(
         self, records: _Records, ragged: list[tuple[int, int]]
-    ) -> tuple[list[tuple[pa.Table, Positions]], list[tuple[int, int]]]:
+    ) -> tuple[list[tuple[pa.Table, Indexes]], list[tuple[int, int]]]:
         """Give short rows nulls, and drop empty fields too many; return also what stays ragged."""
         wanted = len(self._body.names)
         parts, lost = [], []
@@ -525,7 +525,7 @@ class _Splitter:
 
     def _assemble(
         self,
-        parts: list[tuple[pa.Table, Positions]],
+        parts: list[tuple[pa.Table, Indexes]],
         rejects: list[tuple[str, int, int]],
         records: _Records,
     ) -> pa.Table:
@@ -537,7 +537,7 @@ class _Splitter:
         table = pa.concat_tables(tables).combine_chunks()
         return table.take(np.argsort(table.column("_line").to_numpy(), kind="stable"))
 
-    def _rows(self, table: pa.Table, lines: Positions) -> pa.Table:
+    def _rows(self, table: pa.Table, lines: Indexes) -> pa.Table:
         """Bring the split fields of good rows into the order of the columns wanted."""
         nothing = pa.nulls(len(lines), pa.string())
         fields = table.columns
@@ -550,13 +550,13 @@ class _Splitter:
     def _rejected(self, rejects: list[tuple[str, int, int]], records: _Records) -> pa.Table:
         kinds = pa.array([kind for kind, _, _ in rejects], pa.string())
         texts = pa.array([self._text(records.frame, records.grammar, *r) for r in rejects])
-        begins = np.array([begin for _, begin, _ in rejects], np.int64)
+        begins = np.array([begin for _, begin, _ in rejects], np.int32)
         nothing = pa.nulls(len(rejects), pa.string())
         columns = [nothing] * len(self._places)
         return self._table(columns, records.frame.line_of(begins), kinds, texts)
 
     def _table(
-        self, columns: list[pa.Array], lines: Positions, kinds: pa.Array, texts: pa.Array
+        self, columns: list[pa.Array], lines: Indexes, kinds: pa.Array, texts: pa.Array
     ) -> pa.Table:
         name, version = (pa.repeat(text, len(lines)) for text in self._origin)
         arrays = [*columns, name, version, pa.array(lines, pa.int64()), kinds, texts]

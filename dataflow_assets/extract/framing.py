@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,8 @@ from dataflow_assets.extract.text import is_decodable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Positions = NDArray[np.int64]
+    Positions = NDArray[np.int32]
+    Indexes = NDArray[np.signedinteger[Any]]
     Flags = NDArray[np.bool_]
 
 LF, CR = 10, 13
@@ -172,7 +173,7 @@ class Frame:
     content: bytes
     first_line: int
     end: int = 0
-    line_ends: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+    line_ends: Positions = field(default_factory=lambda: np.empty(0, np.int32))
     runs: list[Run] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     skipping: bool = False
@@ -180,10 +181,10 @@ class Frame:
     @property
     def lines(self) -> int:
         """Number of physical lines up to the end."""
-        whole = int(np.searchsorted(self.line_ends, self.end, side="right"))
+        whole = _count_up_to(self.line_ends, self.end)
         return whole + (self.end > (int(self.line_ends[whole - 1]) if whole else 0))
 
-    def line_of(self, positions: Positions) -> Positions:
+    def line_of(self, positions: Positions) -> Indexes:
         """Return the physical line numbers of positions."""
         return self.first_line + np.searchsorted(self.line_ends, positions, side="right")
 
@@ -194,8 +195,8 @@ class Frame:
     def _records_of(self, run: Run) -> Positions:
         if run.records is not None:
             return run.records
-        low, high = np.searchsorted(self.line_ends, [run.begin, run.end], side="right")
-        begins = np.concatenate([[run.begin], self.line_ends[low:high]])
+        low, high = (_count_up_to(self.line_ends, place) for place in (run.begin, run.end))
+        begins = _prepend(run.begin, self.line_ends[low:high])
         begins = begins[begins < run.end]
         codes = np.frombuffer(self.content, np.uint8)[begins]
         records: Positions = begins[(codes != LF) & (codes != CR)]
@@ -227,6 +228,23 @@ def find_frame(
     return frame
 
 
+def _places(flags: Flags) -> Positions:
+    """Return where flags are set; blocks are small enough for four bytes a place."""
+    return np.flatnonzero(flags).astype(np.int32)
+
+
+def _prepend(first: int, places: Positions) -> Positions:
+    return np.concatenate([np.array([first], np.int32), places])
+
+
+def _count_up_to(places: Positions, last: int) -> int:
+    """Return how many of the sorted places are `last` at most.
+
+    Asked with an integer of another size, numpy would convert all of them first.
+    """
+    return int(places.searchsorted(np.int32(last), side="right"))
+
+
 class _Marks:
     """Where the line ends and quotes of a block are, and where quoting cannot be right."""
 
@@ -240,10 +258,10 @@ class _Marks:
     @cached_property
     def line_ends(self) -> Positions:
         """Where each line's end ends; a CR at the very end may yet be half of a CRLF."""
-        feeds = np.flatnonzero(self._codes == LF)
+        feeds = _places(self._codes == LF)
         if b"\r" not in self._content:
             return feeds + 1
-        returns = np.flatnonzero(self._codes == CR)
+        returns = _places(self._codes == CR)
         following = self._codes[np.minimum(returns + 1, len(self._codes) - 1)]
         alone = returns[following != LF]
         if len(alone) and not self._last and alone[-1] == len(self._codes) - 1:
@@ -275,15 +293,15 @@ class _Marks:
         """Where the quotes are that no escape character takes literally."""
         quote, escape = self._grammar.quote, self._grammar.escape
         if not quote or quote not in self._content:
-            return np.empty(0, np.int64)
-        found = np.flatnonzero(self._codes == ord(quote))
+            return np.empty(0, np.int32)
+        found = _places(self._codes == ord(quote))
         if escape and escape in self._content:
             found = found[~self._escaped(found, ord(escape))]
         return found
 
     def _escaped(self, positions: Positions, escape: int) -> Flags:
         """Whether an odd number of escape characters stands before each position."""
-        escapes = np.flatnonzero(self._codes == escape)
+        escapes = _places(self._codes == escape)
         begins = escapes[np.diff(escapes, prepend=-2) != 1]
         before = np.searchsorted(escapes, positions) - 1
         follows = (before >= 0) & (escapes[before] == positions - 1)
@@ -299,7 +317,7 @@ class _Marks:
     def acting_escapes(self) -> Positions:
         """Return where an escape character within quotes takes the next character literally."""
         escape, quote = ord(self._grammar.escape), ord(self._grammar.quote)
-        found = np.flatnonzero(self._codes == escape)
+        found = _places(self._codes == escape)
         found = found[~self._escaped(found, escape) & (found < len(self._codes) - 1)]
         following = self._codes[found + 1]
         found = found[(following == escape) | (following == quote)]
@@ -308,9 +326,9 @@ class _Marks:
 
     def first_trouble(self, position: int) -> int:
         """Return the first place from here on that needs care; the block's length if none."""
-        parity = int(np.searchsorted(self.quotes, position)) & 1
+        parity = _count_up_to(self.quotes, position - 1) & 1
         troubles = (self._broken_quotes(parity), self._odd_lines)
-        firsts = (places[np.searchsorted(places, position) :][:1] for places in troubles)
+        firsts = (places[_count_up_to(places, position - 1) :][:1] for places in troubles)
         return min((int(first[0]) for first in firsts if len(first)), default=len(self._content))
 
     def _broken_quotes(self, parity: int) -> Positions:
@@ -351,31 +369,31 @@ class _Marks:
     @cached_property
     def _odd_lines(self) -> Positions:
         """Where lines begin that may be comments, or hold bytes that cannot be decoded."""
-        begins = np.concatenate([[0], self.line_ends])
-        begins = begins[begins < len(self._content)]
-        odd = self._undecodable(begins)
+        odd = self._undecodable()
         if self._grammar.comment:
+            begins = _prepend(0, self.line_ends[self.line_ends < len(self._content)])
             comments = begins[self._codes[begins] == self._grammar.comment[0]]
             odd = np.union1d(odd, comments)
         return odd
 
-    def _undecodable(self, begins: Positions) -> Positions:
+    def _undecodable(self) -> Positions:
         whole = int(self.line_ends[-1]) if len(self.line_ends) else 0
         size = len(self._content) if self._last else whole
-        if is_utf8(self._content, size):
-            return begins[:0]
-        lines = zip(begins.tolist(), [*begins[1:].tolist(), size], strict=True)
-        wrong = [begin for begin, end in lines if not is_decodable(self._content[begin:end])]
-        return np.array(wrong, np.int64)
+        wrong: list[int] = []
+        if not is_utf8(self._content, size):
+            ends = self.line_ends.tolist()
+            lines = zip([0, *ends], [*ends, size], strict=True)
+            wrong += (begin for begin, end in lines if not is_decodable(self._content[begin:end]))
+        return np.array(wrong, np.int32)
 
     def insides(self, begin: int, positions: Positions) -> Flags:
         """Whether positions lie within quotes, given that `begin` does not."""
-        opened = np.searchsorted(self.quotes, positions) - np.searchsorted(self.quotes, begin)
+        opened = np.searchsorted(self.quotes, positions) - _count_up_to(self.quotes, begin - 1)
         return (opened & 1).astype(bool)
 
     def delimiters(self, begin: int, end: int) -> Positions:
         """Return where delimiters stand between two places."""
-        return np.flatnonzero(self._codes[begin:end] == ord(self._grammar.delimiter)) + begin
+        return _places(self._codes[begin:end] == ord(self._grammar.delimiter)) + begin
 
     def blank(self, begins: Positions) -> Flags:
         """Whether the lines that begin here are empty."""
@@ -445,9 +463,9 @@ class _Framer:
     def _stride_from(self, begin: int) -> Run | None:
         """Return the run of records from here to the first trouble; None if that is here."""
         ends = self.marks.line_ends
-        low = int(np.searchsorted(ends, begin, side="right"))
+        low = _count_up_to(ends, begin)
         ends = ends[low : low + self._stride]
-        ends = ends[: np.searchsorted(ends, self.marks.first_trouble(begin), side="right")]
+        ends = ends[: _count_up_to(ends, self.marks.first_trouble(begin))]
         inside = self.marks.insides(begin, ends)
         if not inside.any():
             return self._short_run(begin, ends)
@@ -460,14 +478,14 @@ class _Framer:
     def _short_run(self, begin: int, ends: Positions) -> Run | None:
         """Return a run in which every record is one line."""
         if len(ends) and ends[-1] - begin > self._most_bytes:
-            long = np.flatnonzero(np.diff(ends, prepend=begin) > self._most_bytes)
+            long = np.flatnonzero(np.diff(_prepend(begin, ends)) > self._most_bytes)
             ends = ends[: long[0]] if len(long) else ends
         return Run(begin, int(ends[-1]), None) if len(ends) else None
 
     def _long_run(self, begin: int, ends: Positions, inside: Flags) -> Run | None:
         """Return a run in which some records have several lines, up to the first doubtful one."""
         record_ends = ends[~inside]
-        begins = np.concatenate([[begin], record_ends[:-1]])
+        begins = _prepend(begin, record_ends[:-1])
         doubtful = np.flatnonzero(self._doubtful(begins, record_ends, ends, inside))
         if len(doubtful):
             begins, record_ends = begins[: doubtful[0]], record_ends[: doubtful[0]]
@@ -492,7 +510,7 @@ class _Framer:
             doubtful[self._owners_of_rows(owner, ends[inside], commas)] = True
         return doubtful
 
-    def _owners_of_rows(self, owner: Positions, ends: Positions, commas: Positions) -> Positions:
+    def _owners_of_rows(self, owner: Indexes, ends: Positions, commas: Positions) -> Indexes:
         """Return the records whose first inner line has delimiters enough to be a row."""
         second = np.flatnonzero((owner[1:] == owner[:-1]) & (np.diff(owner[:-1], prepend=-1) != 0))
         counts = np.searchsorted(commas, ends[second + 1]) - np.searchsorted(commas, ends[second])
@@ -587,7 +605,7 @@ class _Framer:
             end = self._content.find(b"\n", begin) + 1
             return end or (len(self._content) if self._last else -1)
         ends = self.marks.line_ends
-        index = int(ends.searchsorted(begin, side="right"))
+        index = _count_up_to(ends, begin)
         if index < len(ends):
             return int(ends[index])
         return len(self._content) if self._last else -1
@@ -595,4 +613,4 @@ class _Framer:
 
 def _add_run(frame: Frame, begin: int, end: int, records: list[int]) -> None:
     if records:
-        frame.runs.append(Run(begin, end, np.array(records, np.int64)))
+        frame.runs.append(Run(begin, end, np.array(records, np.int32)))

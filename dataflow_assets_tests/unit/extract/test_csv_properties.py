@@ -37,7 +37,7 @@ def shown(content: bytes | None) -> str | None:
     return None if content is None else content.decode("utf-8", "backslashreplace")
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(
     body=ODD_TEXTS,
     width=st.integers(1, 4),
@@ -93,7 +93,7 @@ def test_the_engine_follows_the_rules_on_any_text(  # noqa: PLR0913, PLR0917 - w
         assert row["_text"] == shown(expected.text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     body=ODD_TEXTS,
     width=st.integers(2, 4),
@@ -116,7 +116,7 @@ def test_records_too_long_are_the_same_whatever_the_blocks(
         assert text == whole or (kind == "too_long" and text.endswith("…"))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     rows=st.lists(
         st.lists(
