@@ -93,9 +93,7 @@ def build_schedule(
         description=f"Materializes the last complete partition of {source.name}.",
     )
     def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if isinstance(partitions, dg.TimeWindowPartitionsDefinition):
-            key = partitions.get_last_partition_key(current_time=context.scheduled_execution_time)
-        else:
+        with dg.partition_loading_context(context.scheduled_execution_time):
             key = partitions.get_last_partition_key()
         if key is None:
             return dg.SkipReason("no partition is complete yet")

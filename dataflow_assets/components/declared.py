@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -13,34 +13,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import dagster as dg
+    from dagster_shared.yaml_utils.source_position import SourcePositionTree
 
 
 Model = TypeVar("Model", bound=BaseModel)
+TEMPLATE = "{{"
 
 
 def resolve(attributes: Model, context: dg.ComponentLoadContext) -> Model:
-    """Fill in ``{{ env.NAME }}`` and the like, which Dagster allows in every component's YAML."""
-    written = attributes.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    resolved = context.resolution_context.resolve_value(written)
+    """Fill in ``{{ env.NAME }}`` and the like, which Dagster allows in every component's YAML.
+
+    Only texts that hold a template are filled in: Dagster would read any other text as Python too,
+    and turn the SQL ``'unknown'`` into ``unknown`` and the text ``-1`` into a number.
+    """
+    written = attributes.model_dump(by_alias=True, exclude_unset=True)
+    resolved = _filled_in(written, context.resolution_context)
     return type(attributes).model_validate(resolved) if resolved != written else attributes
 
 
+def _filled_in(value: Any, context: dg.ResolutionContext) -> Any:  # noqa: ANN401 - nested YAML
+    if isinstance(value, str):
+        return context.resolve_value(value) if TEMPLATE in value else value
+    if isinstance(value, dict):
+        return {key: _filled_in(item, context) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled_in(item, context) for item in value]
+    return value
+
+
+def positions_of(context: dg.ComponentLoadContext) -> SourcePositionTree | None:
+    """Return where each word of a document stands; Dagster knows it only while it loads it."""
+    return context.resolution_context.source_position_tree
+
+
 @contextmanager
-def mistakes_located(name: str, part: str, context: dg.ComponentLoadContext) -> Iterator[None]:
+def mistakes_located(name: str, part: str, positions: SourcePositionTree | None) -> Iterator[None]:
     """Name the declaration, the file and the line in every mistake that is found.
 
     Args:
         name: The source or entity.
         part: The word of the YAML below which mistakes are sought, where they do not say it.
-        context: Knows the file.
+        positions: Where each word stands.
     """
     try:
         yield
     except DeclarationError as error:
         error.at(source=name)
-        tree = context.resolution_context.source_position_tree
-        if tree is not None:
-            position, _ = tree.lookup_closest_and_path(
+        if positions is not None:
+            position, _ = positions.lookup_closest_and_path(
                 ["attributes", *(error.place or (part,))], trace=None
             )
             error.locate(f"{position.filename}:{position.start.line}")

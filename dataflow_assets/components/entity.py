@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any, Self
 import dagster as dg
 
 from dataflow_assets.builders.entity import build_entity
-from dataflow_assets.components.declared import mistakes_located, resolve
+from dataflow_assets.components.declared import mistakes_located, positions_of, resolve
 from dataflow_assets.components.source import Source
 from dataflow_assets.declaration.entity import EntityDeclaration
 
 if TYPE_CHECKING:
+    from dagster_shared.yaml_utils.source_position import SourcePositionTree
     from pydantic import BaseModel
 
 
 class Entity(dg.Component):
     """A normalized table that several sources feed: the asset ``normalized/<name>``."""
 
-    def __init__(self, declaration: EntityDeclaration) -> None:
+    def __init__(
+        self, declaration: EntityDeclaration, positions: SourcePositionTree | None = None
+    ) -> None:
         self.declaration = declaration
+        self._positions = positions
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -29,7 +33,7 @@ class Entity(dg.Component):
     @classmethod
     def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> Self:  # noqa: ANN401 - Dagster's signature
         """Take the declaration from YAML."""
-        return cls(resolve(attributes, context))
+        return cls(resolve(attributes, context), positions_of(context))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the entity's asset and checks; its mappings are checked against the sources.
@@ -41,5 +45,5 @@ class Entity(dg.Component):
             component.declaration.name: component.declaration
             for component in context.component_tree.get_all_components(Source)
         }
-        with mistakes_located(self.declaration.name, "from", context):
+        with mistakes_located(self.declaration.name, "from", self._positions):
             return build_entity(self.declaration, sources)

@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dataflow_assets.builders.resources import build_resources
+from dataflow_assets.components.entity import Entity
+from dataflow_assets.components.mistakes import mistakes_in, summed_up, unknown_types
+from dataflow_assets.components.source import Source
+from dataflow_assets.errors import DeclarationError
 from dataflow_assets.settings import get_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dataflow_assets.settings import Settings
 
 PACKAGE = Path(__file__).parent.parent
+COMPONENTS: dict[str, type[Entity | Source]] = {
+    "dataflow_assets.Entity": Entity,
+    "dataflow_assets.Source": Source,
+}
 
 
 @cache
@@ -43,10 +53,47 @@ def load_declarations(folder: Path) -> dg.Definitions:
 
     Dagster's own ``load_from_defs_folder`` imports every installed component package, which
     takes seconds in each run; a tree over the folder alone does not.
+
+    Raises:
+        DeclarationError: Declarations are wrong; it tells of the mistakes of all files.
     """
     folder = folder.resolve()
     module = ModuleType("dataflow_assets.defs")
     module.__file__ = str(folder / "__init__.py")
     module.__path__ = [str(folder)]
     tree = dg.ComponentTree.from_module(defs_module=module, project_root=folder.parent)
-    return tree.build_defs_at_path(folder)
+    try:
+        definitions = tree.build_defs_at_path(folder)
+    except Exception as error:
+        mistakes = list(_mistakes(tree, folder, error))
+        if not mistakes:
+            raise
+        # Dagster's own errors would print a page before what there is to mend.
+        raise summed_up(mistakes) from None
+    _refuse_twins(tree)
+    return definitions
+
+
+def _mistakes(tree: dg.ComponentTree, folder: Path, error: Exception) -> Iterator[DeclarationError]:
+    """Yield the mistakes of all files; what Dagster raises tells of the first one only."""
+    models = {kind.get_model_cls().__name__: kind.get_model_cls() for kind in COMPONENTS.values()}
+    yield from mistakes_in(error, models)
+    yield from unknown_types(folder, list(COMPONENTS))
+    for entry in sorted(path for path in folder.iterdir() if path.is_dir()):
+        try:
+            tree.build_defs_at_path(entry)
+        except Exception as of_entry:  # noqa: BLE001 - what it is not about is raised by the caller
+            yield from mistakes_in(of_entry, models)
+
+
+def _refuse_twins(tree: dg.ComponentTree) -> None:
+    """Refuse two declarations of one name, of which Dagster would speak as of duplicate keys."""
+    for kind in COMPONENTS.values():
+        names = [component.declaration.name for component in tree.get_all_components(kind)]
+        twins = sorted({name for name in names if names.count(name) > 1})
+        if twins:
+            raise DeclarationError(
+                f"{names.count(twins[0])} declarations have this name.",
+                mend=f"Give each {kind.__name__} a name of its own.",
+                source=twins[0],
+            )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dataflow_assets.declaration.base import ColumnName, Declared, Name
+from dataflow_assets.declaration.base import ColumnName, Declared, Name, ShortlyDeclared
 from dataflow_assets.declaration.partitions import check_timezone
 
 SIMPLE_TYPES = (
@@ -55,7 +55,7 @@ def check_type(kind: str) -> str:
     raise ValueError(f"{kind!r} is no type; allowed are {allowed} and decimal(precision, scale)")
 
 
-class Column(Declared):
+class Column(ShortlyDeclared):
     """A column that the source promises.
 
     Attributes:
@@ -92,12 +92,6 @@ class Column(Declared):
     null_tokens: tuple[str, ...] | None = None
     trim: bool = True
     severity: Severity = "quarantine"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
-        """Let ``id: string`` stand for ``id: {type: string}``."""
-        return {"type": value} if isinstance(value, str) else value
 
     @field_validator("type")
     @classmethod

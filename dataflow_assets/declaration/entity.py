@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
-from dataflow_assets.declaration.base import ColumnName, Declared, Name
+from dataflow_assets.declaration.base import ColumnName, Declared, Name, ShortlyDeclared
 from dataflow_assets.declaration.contract import check_type
 from dataflow_assets.declaration.source import Owner
 
+Expression = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+"""SQL that gives one value per row; a number or boolean of YAML stands for itself."""
 
-class EntityColumn(Declared):
+
+class EntityColumn(ShortlyDeclared):
     """A column of the normalized table.
 
     Attributes:
@@ -21,12 +24,6 @@ class EntityColumn(Declared):
 
     type: str
     description: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
-        """Let ``place: string`` stand for ``place: {type: string}``."""
-        return {"type": value} if isinstance(value, str) else value
 
     @field_validator("type")
     @classmethod
@@ -55,12 +52,12 @@ class EntityDeclaration(Declared):
     tags: dict[str, str] = Field(default_factory=dict)
     key: tuple[ColumnName, ...] = Field(min_length=1)
     columns: dict[ColumnName, EntityColumn] = Field(min_length=1)
-    mappings: dict[Name, dict[ColumnName, str]] = Field(alias="from", min_length=1)
+    mappings: dict[Name, dict[ColumnName, Expression]] = Field(alias="from", min_length=1)
     prefer: tuple[Name, ...] = ()
 
     @field_validator("mappings", mode="before")
     @classmethod
-    def _literals_are_sql(cls, value: Any) -> Any:  # noqa: ANN401 - as above
+    def _literals_are_sql(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
         """Let YAML numbers and booleans stand for themselves in a mapping."""
         if not isinstance(value, dict):
             return value

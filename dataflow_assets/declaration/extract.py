@@ -12,6 +12,8 @@ from dataflow_assets.declaration.base import Declared
 
 PLACEHOLDER = re.compile(r"\{(date):([^{}]+)\}|\{(partition)\}")
 """What a path may hold: ``{date:%Y-%m-%d}`` or ``{partition}``."""
+TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
+"""What is filled in before the path is used, such as ``{{ env.NAME }}``."""
 
 
 class CsvDialect(Declared):
@@ -87,7 +89,7 @@ class Files(Declared):
     @field_validator("path")
     @classmethod
     def _placeholders_known(cls, path: str) -> str:
-        rest = PLACEHOLDER.sub("", path)
+        rest = PLACEHOLDER.sub("", TEMPLATE.sub("", path))
         if "{" in rest or "}" in rest:
             raise ValueError(
                 f"{path!r} holds a brace that is no placeholder; "
