@@ -6,7 +6,10 @@ a partition is published; the steps do, and their checks show it.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -32,6 +35,10 @@ ROWS = "row_count"
 QUARANTINED = "quarantined_share"
 COLUMNS = "columns_as_declared"
 KEYS = "key_present"
+OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS)
+FOREIGN = re.compile(r"[^A-Za-z0-9_]")
+"""What Dagster does not allow in the name of a check."""
+
 FAILURES_A_CHECK = 100
 """Of one check over a range, the most partitions whose failure is logged one by one."""
 
@@ -94,25 +101,48 @@ def cleaned_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
             COLUMNS, asset=key, description="The columns received are those of the contract."
         ),
     ]
-    taken = {spec.name for spec in specs}
-    for rule in contract_rules(source.contract):
-        if rule.id in taken:
-            raise DeclarationError(
-                f"the name {rule.id!r} stands for two checks.",
-                mend="Give the rule another name.",
-                source=source.name,
-                culprit=rule.id,
-            ).within("contract", "rules")
-        taken.add(rule.id)
-        specs.append(
-            dg.AssetCheckSpec(
-                rule.id,
-                asset=key,
-                blocking=rule.severity == "block",
-                description=rule.description,
-            )
+    names = _rule_check_names(source)
+    specs += [
+        dg.AssetCheckSpec(
+            names[rule.id],
+            asset=key,
+            blocking=rule.severity == "block",
+            description=rule.description,
         )
+        for rule in contract_rules(source.contract)
+    ]
     return specs
+
+
+def _rule_check_names(source: SourceDeclaration) -> dict[str, str]:
+    """Return the name of each rule's check: its id, as far as Dagster's alphabet allows.
+
+    Columns may be named in any script, with spaces and dots; where two ids become one name that
+    way, the later ones get a number.
+
+    Raises:
+        DeclarationError: A rule has the name of another check.
+    """
+    rules = contract_rules(source.contract)
+    counts = Counter([*OWN_CHECKS, *(rule.id for rule in rules)])
+    twice = next((rule.id for rule in rules if counts[rule.id] > 1), None)
+    if twice is not None:
+        raise DeclarationError(
+            f"the name {twice!r} stands for two checks.",
+            mend="Give the rule another name.",
+            source=source.name,
+            culprit=twice,
+        ).within("contract", "rules")
+    names: dict[str, str] = {rule.id: rule.id for rule in rules if not FOREIGN.search(rule.id)}
+    taken = {*OWN_CHECKS, *names.values()}
+    for rule in rules:
+        if rule.id in names:
+            continue
+        plain = FOREIGN.sub("_", rule.id)
+        numbered = (f"{plain}_{number}" for number in count(2))
+        names[rule.id] = next(name for name in chain([plain], numbered) if name not in taken)
+        taken.add(names[rule.id])
+    return names
 
 
 def normalized_check_specs(entity: str) -> list[dg.AssetCheckSpec]:
@@ -145,10 +175,11 @@ def cleaned_outcomes(source: SourceDeclaration, cleaned: Cleaned) -> Iterator[Ou
     yield _row_count_outcome(source, cleaned.counts)
     yield _quarantined_outcome(source, cleaned.counts)
     yield _columns_outcome(cleaned)
+    names = _rule_check_names(source)
     for rule in contract_rules(source.contract):
         broken = cleaned.tally.rules.get(rule.id, UNBROKEN)
         yield Outcome(
-            rule.id,
+            names[rule.id],
             passed=broken.rows == 0,
             severity=ERROR if rule.severity == "block" else WARN,
             description=f"{broken.rows:,} rows break it",

@@ -1,0 +1,47 @@
+"""Columns whose names are awkward: spaces, quotes, other scripts, words of SQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataflow_assets_tests.scenario import World
+
+NAMES = ["First name", "first.name", "a/b", 'say "hi"', "it's", "選挙", "地区", "select", "ß|x"]
+DAY = "2024-04-01"
+SOURCE: dict[str, Any] = {
+    "name": "awkward",
+    "partitions": {"every": "day", "start": "2024-03-29", "end": "2024-05-01"},
+    "extract": {"files": {"path": "harbour/{date:%Y-%m-%d}*", "csv": {"delimiter": ";"}}},
+    "contract": {
+        "key": ["First name"],
+        "columns": {name: {"type": "string", "max_length": 5} for name in NAMES},
+        "rules": {"quoted": {"sql": '"say ""hi""" <> "it\'s" and "select" <> \'no\''}},
+    },
+}
+ENTITY: dict[str, Any] = {
+    "name": "plain",
+    "key": ["select"],
+    "columns": {"select": "string", "Größe (m)": "string", 'quo"ted': "string"},
+    "from": {"awkward": {"select": '"First name"', "Größe (m)": '"選挙"', 'quo"ted': '"ß|x"'}},
+}
+
+
+def test_awkward_names_pass_every_layer(world: World) -> None:
+    world.declare(SOURCE, ENTITY)
+    header = ";".join(f'"{name.replace(chr(34), chr(34) * 2)}"' for name in NAMES)
+    rows = ["a;b;c;d;e;f;g;h;i", "j;b;c;d;d;f;g;h;i", "k;b;c;d;e;toolong;g;h;i"]
+    world.drop(f"{DAY}.csv", "\n".join([header, *rows, ""]))
+    assert world.materialize(DAY).success
+    assert world.rows("cleaned", DAY, "awkward").select(NAMES).rows() == [tuple("abcdefghi")]
+    rules = world.rows("quarantine", DAY, "awkward")["rules"].to_list()
+    assert rules == [["quoted"], ["選挙__length"]]
+    table = world.query('select "select", "Größe (m)", "quo""ted" from normalized.plain')
+    assert table.rows() == [("a", "f", "i")]
+
+
+def test_each_rule_has_a_check_of_its_own(world: World) -> None:
+    world.declare(SOURCE)
+    graph = world.definitions.resolve_asset_graph()
+    names = {key.name for key in graph.asset_check_keys}
+    assert {"First_name__length", "first_name__length", "____length", "____length_2"} <= names
