@@ -16,7 +16,7 @@ FIRST_DAY = dt.date(2026, 1, 5)
 DAYS = 7
 COASTAL_ROWS = 400
 ALPINE_ROWS = 150
-COASTAL_HEADER = "time,latitude,longitude,depth,mag,magType,id,updated,place,type"  # as a network would name them
+COASTAL_HEADER = "time,latitude,longitude,depth,mag,magType,id,updated,place,type"
 ALPINE_HEADER = "Nr;Zeitpunkt;ML;Breite;Länge;Ort;gespürt;Bearbeiter"
 TOWNS = ("Port Ansel", "Cape Morrow", "Saltwick", "Grey Harbour", "Fennel Bay, outer reef")
 VALLEYS = ("Kaltental", "Grünau", "Sankt Ruprecht", "Hochfeld", "Mühlbach")
@@ -38,9 +38,11 @@ def _write_coastal(folder: Path, day: dt.date, offset: int, dice: random.Random)
     header = COASTAL_HEADER + (
         ",stations" if offset >= 5 else ""
     )  # a column joins on the sixth day
+    first = offset * COASTAL_ROWS
     lines = [header]
-    for number in range(COASTAL_ROWS):
-        lines.append(_coastal_row(day, offset * COASTAL_ROWS + number, dice, stations=offset >= 5))
+    lines += [
+        _coastal_row(day, first + row, dice, stations=offset >= 5) for row in range(COASTAL_ROWS)
+    ]
     _soil_coastal(lines, offset, day)
     path = folder / "coastal" / f"{day:%Y-%m-%d}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ def _soil_coastal(lines: list[str], offset: int, day: dt.date) -> None:
         ],
         3: [
             f"{stamp},50.1,1.2,6371,2.0,ml,co90000008,{stamp},Saltwick,earthquake",  # too deep
-            f"{good},co90000009,2025-12-31T00:00:00Z,Saltwick,earthquake",  # updated before: a warning
+            f"{good},co90000009,2025-12-31T00:00:00Z,Saltwick,earthquake",  # a warning
             f"{good},co90000010,{stamp},{'very ' * 12}long name,earthquake",  # a name too long
         ],
         4: [lines[0], *lines[1:6]],  # the export was started twice: header and rows again
@@ -107,8 +109,8 @@ def _soil_coastal(lines: list[str], offset: int, day: dt.date) -> None:
 def _write_alpine(folder: Path, day: dt.date, offset: int, dice: random.Random) -> Path:
     lines = [f"Erdbebendienst;Tagesbericht {day:%d.%m.%Y}", "", ALPINE_HEADER]
     if offset != 3:  # on the fourth day the file holds its header only
-        for number in range(ALPINE_ROWS):
-            lines.append(_alpine_row(day, offset * ALPINE_ROWS + number + 1, dice))
+        first = offset * ALPINE_ROWS + 1
+        lines += [_alpine_row(day, first + row, dice) for row in range(ALPINE_ROWS)]
         lines.insert(30, f"{900_000 + offset};{day:%d.%m.%Y} 09:00:00;2.1;12.0;11.0;Grünau;nein;ab")
         lines.insert(60, f"{910_000 + offset};gestern;2.1;47.0;11.0;Grünau;nein;ab")
         lines.insert(90, f"{920_000 + offset};{day:%d.%m.%Y} 09:00;n/a;47.0;11.0;-;ja;ab")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.ledger import Counts
     from dataflow_assets.transform.findings import Finding
+    from dataflow_assets.transform.rules import RuleId
 
 CONSERVATION = "conservation"
 SPLIT = "rows_split"
@@ -63,7 +64,7 @@ class Outcome:
     passed: bool
     severity: dg.AssetCheckSeverity = WARN
     description: str = ""
-    metadata: Mapping[str, dg.MetadataValue[object]] = field(default_factory=dict)
+    metadata: metadata.Metadata = field(default_factory=dict)
 
 
 def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
@@ -169,8 +170,16 @@ def raw_outcomes(received: Received) -> Iterator[Outcome]:
     )
 
 
-def cleaned_outcomes(source: SourceDeclaration, cleaned: Cleaned) -> Iterator[Outcome]:
-    """Evaluate the checks of one cleaned partition."""
+def cleaned_outcomes(
+    source: SourceDeclaration, rules: Sequence[RuleId], cleaned: Cleaned
+) -> Iterator[Outcome]:
+    """Evaluate the checks of one cleaned partition.
+
+    Args:
+        source: The declaration.
+        rules: What its contract implies; working that out takes longer than evaluating it.
+        cleaned: What came of the partition.
+    """
     yield conservation_outcome(cleaned.counts)
     yield _row_count_outcome(source, cleaned.counts)
     yield _quarantined_outcome(source, cleaned.counts)

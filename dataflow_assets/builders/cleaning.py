@@ -195,7 +195,7 @@ class Cleaner:
     def _publish(self, partition: str, cleaned: Cleaned, work: Path) -> None:
         """Publish the quarantine first: whoever sees the rows can see what is not among them."""
         name, lake = self._source.name, self._stores.lake
-        quarantined, loaded = cleaned.counts.quarantined, cleaned.counts.loaded
+        quarantined, loaded = cleaned.counts.quarantined or 0, cleaned.counts.loaded
         lake.publish(work / QUARANTINE, "quarantine", name, partition, rows=quarantined)
         lake.publish(work / CLEANED, "cleaned", name, partition, rows=loaded)
 
@@ -223,17 +223,17 @@ class Cleaner:
         return None
 
     def _audit_quarantined(self, counts: Counts, tally: Tally) -> DataflowError | None:
-        checks = self._source.checks
-        if counts.quarantined > checks.quarantined.max_share * counts.received:
-            share = counts.quarantined / counts.received
-            return QuarantineLimitError(
-                f"{counts.quarantined:,} of {counts.received:,} rows ({share:.1%}) break the "
-                f"contract, more than max_share {checks.quarantined.max_share:.1%} allows; "
-                f"most often {tally.most_frequent()}.",
-                mend="Correct the data, the contract, or checks: {quarantined: {max_share}}; "
-                "the partition stays as it was.",
-            )
-        return None
+        limit = self._source.checks.quarantined.max_share
+        quarantined = counts.quarantined or 0
+        if quarantined <= limit * counts.received:
+            return None
+        return QuarantineLimitError(
+            f"{quarantined:,} of {counts.received:,} rows ({quarantined / counts.received:.1%}) "
+            f"break the contract, more than max_share {limit:.1%} allows; most often "
+            f"{tally.most_frequent()}.",
+            mend="Correct the data, the contract, or checks: {quarantined: {max_share}}; "
+            "the partition stays as it was.",
+        )
 
     def _audit_row_count(self, counts: Counts) -> DataflowError | None:
         bounds = self._source.checks.rows

@@ -17,16 +17,22 @@ from typing import TYPE_CHECKING
 from dataflow_assets.extract.files import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dataflow_assets.extract.files import FileFinder, FoundFile
 
 FILES_A_TICK = 100_000
-"""The most files whose size and time one look asks for, unless one partition alone has more."""
-RECENT_KEYS = 2_000
-"""The most partitions whose fingerprints the cursor holds one by one."""
+"""The most files whose size and time one look asks for, unless one group alone has more."""
+RECENT_BYTES = 60_000
+"""How much of the cursor the newest partitions may take, which it holds one by one."""
+ENTRY_BYTES = len('"":"0123456789ab",')
+"""What a partition takes in the cursor, besides its key."""
 GROUP_LENGTH = len("2026-01")
 """Older partitions are held by month: one digest for all keys that begin alike."""
+MOST_HELD = 500
+"""The most older partitions that are held one by one while others of their group wait."""
+MOST_AHEAD = 200
+"""The most partitions with files from the future that are watched at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,25 +41,29 @@ class Cursor:
 
     Attributes:
         generation: Number of looks that asked for runs; makes each request's key its own.
-        recent: Fingerprint that was asked for last, by partition, of the newest partitions.
+        recent: Fingerprint that was asked for last, by partition: of the newest partitions, and of
+            older ones that were asked for while others of their group wait.
         older: Digest over the fingerprints of all older partitions, by group.
-        pending: Fingerprint and time of first sight, by partition, of files not yet settled.
-        rotation: The older partition from which the next look goes on, where one look cannot see
-            them all.
+        ahead: Fingerprint and time of first sight, by partition, of files from the future.
+        rotation: The group after which the next look goes on, where one look cannot see them all.
     """
 
     generation: int
     recent: Mapping[str, str] = field(default_factory=dict)
     older: Mapping[str, str] = field(default_factory=dict)
-    pending: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    ahead: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     rotation: str = ""
 
     @classmethod
     def parse(cls, text: str | None, now: float) -> Cursor:
-        """Read a cursor; a lost one begins with a generation that was never used before."""
-        if not text:
+        """Read a cursor; a lost one begins with a generation that was never used before.
+
+        A cursor that another version wrote, or somebody by hand, counts as lost.
+        """
+        try:
+            return cls(**json.loads(text or ""))
+        except (TypeError, ValueError):
             return cls(generation=int(now))
-        return cls(**json.loads(text))
 
     def dump(self) -> str:
         """Write the cursor as JSON."""
@@ -107,21 +117,22 @@ class Discovery:
         """
         names = self.finder.partition_names()
         present = [key for key in keys if key in names]
-        window, rotation = _choose(present, {key: len(names[key]) for key in present}, cursor)
-        found = self.finder.find(window)
+        window, rotation = _choose({key: len(names[key]) for key in present}, cursor)
+        found = self.finder.find(set(window))
         prints = {key: fingerprint(found[key]) for key in window if found.get(key)}
-        changed, pending = self._settled(self._changed(prints, cursor), found, cursor, now)
-        runs = ranges(changed, keys, self.longest)[: self.most_runs]
-        asked = {key: changed[key] for run in runs for key in run}
-        remembered = _remember(cursor, prints, asked, changed, pending, present)
+        changed = self._changed(prints, cursor)
+        settled, ahead = self._settled(changed, found, cursor, now)
+        runs = ranges(settled, keys, self.longest)[: self.most_runs]
+        asked = {key: settled[key] for run in runs for key in run}
+        remembered = _remember(cursor, prints, asked, set(changed) - set(asked), present)
         return Look(
             runs=runs,
             prints=asked,
-            unsettled=len(pending),
+            unsettled=len(changed) - len(settled),
             files=sum(len(found[key]) for key in prints),
             cursor=replace(
                 remembered,
-                pending=pending,
+                ahead=ahead,
                 rotation=rotation,
                 generation=cursor.generation + bool(asked),
             ),
@@ -147,21 +158,21 @@ class Discovery:
         cursor: Cursor,
         now: float,
     ) -> tuple[dict[str, str], dict[str, tuple[str, float]]]:
-        """Part the changed partitions into those at rest and those still being written.
+        """Return the changed partitions at rest, and those to watch for their clock is ahead.
 
         Files are at rest when their times are old enough or, for clocks that run ahead, when they
         have looked the same for long enough.
         """
-        settled, pending = {}, {}
+        settled, ahead = {}, {}
         for key, value in changed.items():
             newest = max(file.mtime_ns for file in found[key]) / 1e9
-            seen, since = cursor.pending.get(key, (value, now))
+            seen, since = cursor.ahead.get(key, (value, now))
             since = since if seen == value else now
-            if now - newest >= self.settle_s or now - since >= self.settle_s > 0:
+            if now - newest >= self.settle_s or now - since >= self.settle_s:
                 settled[key] = value
-            else:
-                pending[key] = (value, since)
-        return settled, pending
+            elif newest > now and len(ahead) < MOST_AHEAD:
+                ahead[key] = (value, since)
+        return settled, ahead
 
 
 def ranges(changed: Iterable[str], keys: Sequence[str], longest: int) -> list[list[str]]:
@@ -183,24 +194,32 @@ def ranges(changed: Iterable[str], keys: Sequence[str], longest: int) -> list[li
     return joined
 
 
-def _choose(
-    present: Sequence[str], sizes: Mapping[str, int], cursor: Cursor
-) -> tuple[list[str], str]:
-    """Choose the partitions to look at: the newest, and each time other ones of the older."""
+def _choose(sizes: Mapping[str, int], cursor: Cursor) -> tuple[list[str], str]:
+    """Choose the partitions to look at: the newest, and each time other ones of the older.
+
+    Groups are looked at as a whole: a part of one cannot be compared with its digest.
+
+    Args:
+        sizes: Number of files of each partition, in order.
+        cursor: Knows where the last look ended.
+    """
     if sum(sizes.values()) <= FILES_A_TICK:
-        return list(present), ""
-    newest = _fill(reversed(present), sizes, FILES_A_TICK // 2)
-    older = [key for key in present if key not in newest]
-    turn = [key for key in older if key > cursor.rotation] + [
-        key for key in older if key <= cursor.rotation
+        return list(sizes), ""
+    groups: dict[str, int] = {}
+    for key, size in sizes.items():
+        groups[_group(key)] = groups.get(_group(key), 0) + size
+    newest = _fill(reversed(groups), groups, FILES_A_TICK // 2)
+    older = [group for group in sorted(groups) if group not in newest]
+    turn = [group for group in older if group > cursor.rotation] + [
+        group for group in older if group <= cursor.rotation
     ]
-    chosen = _fill(turn, sizes, FILES_A_TICK - sum(sizes[key] for key in newest))
+    chosen = _fill(turn, groups, FILES_A_TICK - sum(groups[group] for group in newest))
     wanted = {*newest, *chosen}
-    return [key for key in present if key in wanted], chosen[-1] if chosen else ""
+    return [key for key in sizes if _group(key) in wanted], chosen[-1] if chosen else ""
 
 
 def _fill(keys: Iterable[str], sizes: Mapping[str, int], room: int) -> list[str]:
-    """Take keys while their files fit, but at least one."""
+    """Take keys while they fit, but at least one."""
     taken: list[str] = []
     for key in keys:
         if taken and sizes[key] > room:
@@ -214,24 +233,32 @@ def _remember(
     cursor: Cursor,
     prints: Mapping[str, str],
     asked: Mapping[str, str],
-    changed: Mapping[str, str],
-    pending: Mapping[str, tuple[str, float]],
+    waiting: Collection[str],
     present: Sequence[str],
 ) -> Cursor:
-    """Return the cursor with what is now known; what waits keeps its old fingerprint."""
-    waiting = {key for key in changed if key not in asked} | set(pending)
+    """Return the cursor with what is now known; what waits keeps its old fingerprint.
+
+    An older partition that was asked for is held by itself until its whole group has been asked
+    for. Without that, it would be asked for again in every look until its run has succeeded.
+    """
     known = {key: value for key, value in prints.items() if key not in waiting}
-    recent = {**{key: cursor.recent[key] for key in cursor.recent if key not in known}, **known}
-    if len(recent) <= RECENT_KEYS and not cursor.older:
+    recent = {**cursor.recent, **known}
+    entries = {key: len(key) + ENTRY_BYTES for key in sorted(recent.keys() | set(present))}
+    if sum(entries.values()) <= RECENT_BYTES and not cursor.older:
         return replace(cursor, recent=recent)
-    kept = set(sorted(present)[-RECENT_KEYS:])
-    groups = _digests({key: value for key, value in prints.items() if key not in kept})
-    behind = {_group(key) for key in waiting if key not in kept}
-    older = {**cursor.older, **groups}
+    newest = set(_fill(reversed(entries), entries, RECENT_BYTES))
+    behind = {_group(key) for key in waiting if key not in newest}
+    held = [key for key in (*cursor.recent, *asked) if key not in newest and _group(key) in behind]
+    kept = newest.union(held[-MOST_HELD:])
+    groups = _digests({key: value for key, value in prints.items() if key not in newest})
     return replace(
         cursor,
         recent={key: value for key, value in recent.items() if key in kept},
-        older={group: value for group, value in older.items() if group not in behind},
+        older={
+            group: value
+            for group, value in {**cursor.older, **groups}.items()
+            if group not in behind
+        },
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -32,7 +32,7 @@ QUARANTINE_SCHEMA = dg.TableSchema(
         dg.TableColumn("row", "string", "The row as received, as JSON or text"),
     ]
 )
-Metadata = dict[str, object]
+Metadata = dict[str, Any]
 """Metadata as Dagster takes it: plain values and ``MetadataValue``."""
 
 

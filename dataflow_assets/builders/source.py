@@ -18,6 +18,7 @@ from dataflow_assets.builders.steps import (
 )
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.io.lake import Layer
+from dataflow_assets.transform.rules import contract_rules
 
 LAYERS = ("raw", "cleaned", "quarantine", "normalized")
 PREVIEWS = 31
@@ -123,6 +124,7 @@ def _cleaned_asset(
     source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
     specs = checks.cleaned_check_specs(source)
+    rules = contract_rules(source.contract)
     version = cleaned_declaration(source)
 
     @dg.multi_asset(
@@ -159,7 +161,8 @@ def _cleaned_asset(
         cleaner = Cleaner(source, stores.open(context.run_id))
         outcomes = run_partitions(context, cleaner.clean, cleaner.record)
         found = {
-            key: list(checks.cleaned_outcomes(source, one)) for key, one in outcomes.results.items()
+            key: list(checks.cleaned_outcomes(source, rules, one))
+            for key, one in outcomes.results.items()
         }
         yield from checks.check_results(context, specs, found)
         preview = len(context.partition_keys) <= PREVIEWS

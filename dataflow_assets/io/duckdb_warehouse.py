@@ -21,12 +21,13 @@ import polars as pl
 
 from dataflow_assets.errors import (
     ConservationError,
+    PartitionMissingError,
     StorageError,
     WarehouseLockedError,
     WarehouseSchemaError,
 )
 from dataflow_assets.io.ledger import DDL
-from dataflow_assets.io.locks import exclusive
+from dataflow_assets.io.locks import exclusive, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ TECHNICAL = {
     "_raw_ref": "VARCHAR",
     "_run_id": "VARCHAR",
 }
+ADDED = {"_partition", "_run_id"}
+"""Technical columns that a publish adds; the staged file has the others."""
 TYPES: dict[type[pl.DataType], str] = {
     pl.String: "VARCHAR",
     pl.Boolean: "BOOLEAN",
@@ -67,8 +70,12 @@ WIDER: dict[str, tuple[str, ...]] = {
 }
 """Types that hold every value of another exactly."""
 DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-LOCK_MESSAGE = re.compile(r"lock|being used by another process", re.IGNORECASE)
+STORAGE_ERRORS = (duckdb.IOException, duckdb.FatalException, duckdb.TransactionException, OSError)
+"""How DuckDB says that it cannot write: at once, or when a transaction is to end."""
+LOCK_MESSAGE = re.compile(r"Could not set lock on file|different configuration than existing")
+"""What DuckDB says when another process, or another part of this one, has the file open."""
 HOLDER = re.compile(r"PID (\d+)")
+SHORTEST_WAIT_S = 0.01
 LONGEST_WAIT_S = 1.0
 HOLD_S = 2.0
 """Seconds after which the lock is left and taken anew, so that others get their turn."""
@@ -144,7 +151,7 @@ class DuckDBWarehouse:
         while waiting:
             with self._connection() as connection:
                 began = time.monotonic()
-                connection.execute(DDL)
+                _prepare_ledger(connection)
                 prepare_table(connection, table)
                 while waiting and time.monotonic() - began < HOLD_S:
                     self._publish_one(connection, table, waiting[0])
@@ -160,7 +167,7 @@ class DuckDBWarehouse:
         if not rows:
             return
         with self._connection() as connection:
-            connection.execute(DDL)
+            _prepare_ledger(connection)
             connection.begin()
             write_ledger(connection, rows)
             replaced = [
@@ -179,71 +186,71 @@ class DuckDBWarehouse:
             connection.commit()
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
-        """Return the rows of a query, over a short connection.
+        """Return the rows of a query, over a short connection that cannot write.
+
+        Timestamps with a zone come as UTC.
 
         Raises:
+            PartitionMissingError: Nothing has been published yet, so there is no file.
             WarehouseLockedError: Another program does not leave the file.
         """
-        with self._connection() as connection:
-            connection.execute(DDL)
+        if not self._path.exists():
+            raise PartitionMissingError(
+                "there is no warehouse yet.",
+                mend="Materialize an asset first, or set DUCKDB_PATH to where the file is.",
+                culprit=str(self._path),
+            )
+        with self._connection(read_only=True) as connection:
             return connection.execute(sql, list(parameters)).pl()
 
     def _publish_one(
         self, connection: duckdb.DuckDBPyConnection, table: EntityTable, one: Publication
     ) -> None:
+        """Replace one partition; on an error, closing the connection rolls back."""
+        _check_types(table, one)
         connection.begin()
-        try:
-            connection.execute(
-                f"delete from {table.qualified} where _partition = {literal(one.partition)}"
+        connection.execute(
+            f"delete from {table.qualified} where _partition = {literal(one.partition)}"
+        )
+        (inserted,) = connection.execute(
+            f"insert into {table.qualified} by name "
+            f"select *, {literal(one.partition)} as _partition, "
+            f"{literal(one.ledger.run_id)} as _run_id from read_parquet({literal(one.staged)})"
+        ).fetchone() or (0,)
+        if inserted != one.ledger.counts.loaded:
+            raise ConservationError(
+                f"{inserted:,} rows were inserted where {one.ledger.counts.loaded:,} were staged.",
+                mend="This is a bug in dataflow_assets; nothing was published. Please report it.",
+                partition=one.partition,
+                culprit=table.name,
             )
-            (inserted,) = connection.execute(
-                f"insert into {table.qualified} by name "
-                f"select *, {literal(one.partition)} as _partition, "
-                f"{literal(one.ledger.run_id)} as _run_id from read_parquet({literal(one.staged)})"
-            ).fetchone() or (0,)
-            if inserted != one.ledger.counts.loaded:
-                raise ConservationError(
-                    f"{inserted:,} rows were inserted where {one.ledger.counts.loaded:,} were "
-                    "staged.",
-                    mend="This is a bug in dataflow_assets; nothing was published. Please report "
-                    "it.",
-                    partition=one.partition,
-                    culprit=table.name,
-                )
-            write_ledger(connection, [one.ledger])
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
+        write_ledger(connection, [one.ledger])
+        connection.commit()
 
     @contextmanager
-    def _connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open the file, when no other run has it, and close it again."""
+    def _connection(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file, when no other run has it, and close it again; readers share it."""
         lock = self._path.with_name(self._path.name + ".lock")
-        try:
-            with (
-                exclusive(lock, timeout_s=self._lock_timeout_s, busy=self._locked),
-                self._open() as connection,
-            ):
-                yield connection
-        except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
-            raise StorageError(
-                f"the warehouse cannot be written: {error}.",
-                mend="Free space on its disk, make it writable, or set DUCKDB_PATH.",
-                culprit=str(self._path),
-            ) from error
+        holding = shared if read_only else exclusive
+        with (
+            _storage_errors(self._path),
+            holding(lock, timeout_s=self._lock_timeout_s, busy=self._locked),
+            self._open(read_only=read_only) as connection,
+        ):
+            yield connection
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
+    def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file; wait for programs that know nothing of the lock file."""
         until = time.monotonic() + self._lock_timeout_s
-        wait = 0.01
-        config = {
+        wait = SHORTEST_WAIT_S
+        config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{self._memory_limit_mb}MB",
             "preserve_insertion_order": "false",
         }
         while True:
             try:
-                connection = duckdb.connect(str(self._path), config=config)
-            except duckdb.IOException as error:
+                connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
+            except (duckdb.IOException, duckdb.ConnectionException) as error:
                 if not LOCK_MESSAGE.search(str(error)):
                     raise
                 if time.monotonic() >= until:
@@ -268,9 +275,60 @@ def duckdb_type(dtype: pl.DataType) -> str:
     """Return the DuckDB type that holds every value of a Polars type."""
     if isinstance(dtype, pl.Decimal):
         return f"DECIMAL({dtype.precision},{dtype.scale})"
-    if isinstance(dtype, pl.Datetime):
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns":
         return "TIMESTAMP WITH TIME ZONE" if dtype.time_zone else "TIMESTAMP"
+    if type(dtype) not in TYPES:
+        raise WarehouseSchemaError(
+            f"no type of the warehouse holds every value of {dtype}.",
+            mend="Cast the column to a type that a declaration can name.",
+        )
     return TYPES[type(dtype)]
+
+
+def _check_types(table: EntityTable, one: Publication) -> None:
+    """Refuse a staged file of other types: inserting it would round or cut off values."""
+    wanted = table.types()
+    found = {name: duckdb_type(dtype) for name, dtype in pl.read_parquet_schema(one.staged).items()}
+    for name in wanted.keys() - ADDED | found.keys():
+        if wanted.get(name) != found.get(name):
+            raise WarehouseSchemaError(
+                f"the staged column {name!r} is {found.get(name, 'not there')}, where "
+                f"{wanted.get(name, 'no such column')} is declared; nothing was published.",
+                mend="This is a bug in dataflow_assets. Please report it.",
+                source=table.name,
+                partition=one.partition,
+                culprit=name,
+            )
+
+
+def _prepare_ledger(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the ledger's tables, all at once, unless they are there."""
+    there = connection.execute(
+        "select 1 from duckdb_tables() where schema_name = 'dataflow' limit 1"
+    ).fetchone()
+    if there is None:
+        connection.begin()
+        connection.execute(DDL)
+        connection.commit()
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turn what the disk or the memory limit refuses into an error of ours."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise StorageError(
+            f"DuckDB needs more memory, or more room to spill to: {error}.",
+            mend="Raise MEMORY_LIMIT_MB, or free space on the disk of the warehouse.",
+            culprit=str(path),
+        ) from error
+    except STORAGE_ERRORS as error:
+        raise StorageError(
+            f"the warehouse cannot be read or written: {error}.",
+            mend="Free space on its disk, make it writable, or set DUCKDB_PATH.",
+            culprit=str(path),
+        ) from error
 
 
 def prepare_table(connection: duckdb.DuckDBPyConnection, table: EntityTable) -> None:
@@ -329,19 +387,21 @@ def _comment(connection: duckdb.DuckDBPyConnection, table: EntityTable) -> None:
     wanted = {f"table {table.qualified}": table.description} | {
         f"column {table.qualified}.{quoted(name)}": text for name, text in table.comments.items()
     }
-    known = dict(
-        connection.execute(
-            "select 'table normalized.\"' || table_name || '\"', comment from duckdb_tables() "
-            "where schema_name = 'normalized' and table_name = ? union all "
-            "select 'column normalized.\"' || table_name || '\".\"' || column_name || '\"', comment "
-            "from duckdb_columns() where schema_name = 'normalized' and table_name = ?",
-            [table.name, table.name],
+    known = {
+        f"table {table.qualified}"
+        if name is None
+        else f"column {table.qualified}.{quoted(name)}": text
+        for name, text in connection.execute(
+            "select null, comment from duckdb_tables() "
+            "where schema_name = 'normalized' and table_name = $name union all "
+            "select column_name, comment from duckdb_columns() "
+            "where schema_name = 'normalized' and table_name = $name",
+            {"name": table.name},
         ).fetchall()
-    )
+    }
     for what, text in wanted.items():
         if text and known.get(what) != text:
-            literal = text.replace("'", "''")
-            connection.execute(f"comment on {what} is '{literal}'")
+            connection.execute(f"comment on {what} is {literal(text)}")
 
 
 def write_ledger(connection: duckdb.DuckDBPyConnection, rows: Sequence[LedgerRow]) -> None:

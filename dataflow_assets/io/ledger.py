@@ -1,7 +1,7 @@
 """The ledger: what each publish did, one row per asset partition.
 
-What belongs here: the shape of the ledger and its tables. What does not: when a row is written; that
-is part of the publish.
+What belongs here: the shape of the ledger and its tables. What does not: when a row is written;
+that is part of the publish.
 """
 
 from __future__ import annotations
@@ -173,6 +173,6 @@ create view if not exists dataflow.conservation as
     from dataflow.ledger where layer in ('cleaned', 'normalized');
 comment on table dataflow.ledger is 'What the latest publish of each asset partition did';
 comment on table dataflow.ledger_history is 'What every publish did';
-comment on table dataflow.files is 'Files of which each raw partition is made; _raw_ref is version:line';
+comment on table dataflow.files is 'Files of raw partitions; _raw_ref is version:line';
 comment on view dataflow.conservation is 'Rows unaccounted for; anything but 0 is a bug';
 """

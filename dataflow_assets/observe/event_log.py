@@ -20,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
     from dagster._serdes import ConfigurableClassData
@@ -111,6 +112,6 @@ def _make_engine(url: str) -> Engine:
     return engine
 
 
-def _configure(connection: Any, _: Any) -> None:
+def _configure(connection: sqlite3.Connection, _: object) -> None:
     """In WAL mode, NORMAL loses at most the last events if the machine goes down, nothing else."""
     connection.execute("PRAGMA synchronous=NORMAL")
