@@ -408,10 +408,12 @@ def write_ledger(connection: duckdb.DuckDBPyConnection, rows: Sequence[LedgerRow
     """Write publishes to the ledger and its history, in the connection's transaction.
 
     As literals: DuckDB looks for a dozen of optional Python modules at each bound parameter, which
-    takes longer than the statement.
+    takes longer than the statement. `insert or replace` takes twice as long as these two.
     """
     values = ", ".join(f"({', '.join(map(literal, row.values()))})" for row in rows)
-    connection.execute(f"insert or replace into dataflow.ledger values {values}")
+    old = ", ".join(f"({literal(row.asset)}, {literal(row.partition)})" for row in rows)
+    connection.execute(f'delete from dataflow.ledger where (asset, "partition") in ({old})')
+    connection.execute(f"insert into dataflow.ledger values {values}")
     connection.execute(f"insert into dataflow.ledger_history values {values}")
 
 
