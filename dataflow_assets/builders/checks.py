@@ -75,12 +75,10 @@ def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def cleaned_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
-    """Return the checks of ``cleaned/<source>``: the built-in ones, and one for each rule.
-
-    Raises:
-        DeclarationError: A rule has the name of another check.
-    """
+def cleaned_check_specs(
+    source: SourceDeclaration, rules: Mapping[str, RuleId]
+) -> list[dg.AssetCheckSpec]:
+    """Return the checks of ``cleaned/<source>``: the built-in ones, and one for each rule."""
     key = dg.AssetKey(["cleaned", source.name])
     specs = [
         dg.AssetCheckSpec(
@@ -102,21 +100,22 @@ def cleaned_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
             COLUMNS, asset=key, description="The columns received are those of the contract."
         ),
     ]
-    names = _rule_check_names(source)
     specs += [
         dg.AssetCheckSpec(
-            names[rule.id],
+            name,
             asset=key,
             blocking=rule.severity == "block",
             description=rule.description,
         )
-        for rule in contract_rules(source.contract)
+        for name, rule in rules.items()
     ]
     return specs
 
 
-def _rule_check_names(source: SourceDeclaration) -> dict[str, str]:
-    """Return the name of each rule's check: its id, as far as Dagster's alphabet allows.
+def rule_checks(source: SourceDeclaration) -> dict[str, RuleId]:
+    """Return each rule of a contract by the name of its check.
+
+    That is the rule's id, as far as Dagster's alphabet allows.
 
     Columns may be named in any script, with spaces and dots; where two ids become one name that
     way, the later ones get a number.
@@ -143,7 +142,7 @@ def _rule_check_names(source: SourceDeclaration) -> dict[str, str]:
         numbered = (f"{plain}_{number}" for number in count(2))
         names[rule.id] = next(name for name in chain([plain], numbered) if name not in taken)
         taken.add(names[rule.id])
-    return names
+    return {names[rule.id]: rule for rule in rules}
 
 
 def normalized_check_specs(entity: str) -> list[dg.AssetCheckSpec]:
@@ -171,24 +170,23 @@ def raw_outcomes(received: Received) -> Iterator[Outcome]:
 
 
 def cleaned_outcomes(
-    source: SourceDeclaration, rules: Sequence[RuleId], cleaned: Cleaned
+    source: SourceDeclaration, rules: Mapping[str, RuleId], cleaned: Cleaned
 ) -> Iterator[Outcome]:
     """Evaluate the checks of one cleaned partition.
 
     Args:
         source: The declaration.
-        rules: What its contract implies; working that out takes longer than evaluating it.
+        rules: Its rules by the names of their checks, as `rule_checks` gives them.
         cleaned: What came of the partition.
     """
     yield conservation_outcome(cleaned.counts)
     yield _row_count_outcome(source, cleaned.counts)
     yield _quarantined_outcome(source, cleaned.counts)
     yield _columns_outcome(cleaned)
-    names = _rule_check_names(source)
-    for rule in contract_rules(source.contract):
+    for name, rule in rules.items():
         broken = cleaned.tally.rules.get(rule.id, UNBROKEN)
         yield Outcome(
-            names[rule.id],
+            name,
             passed=broken.rows == 0,
             severity=ERROR if rule.severity == "block" else WARN,
             description=f"{broken.rows:,} rows break it",

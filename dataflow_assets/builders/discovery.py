@@ -18,6 +18,7 @@ from dataflow_assets.extract.files import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dataflow_assets.extract.files import FileFinder, FoundFile
 
@@ -120,11 +121,14 @@ class Discovery:
         window, rotation = _choose({key: len(names[key]) for key in present}, cursor)
         found = self.finder.find(set(window))
         prints = {key: fingerprint(found[key]) for key in window if found.get(key)}
-        changed = self._changed(prints, cursor)
+        newest = _newest(cursor, present)
+        changed = self._changed(prints, cursor, newest)
         settled, ahead = self._settled(changed, found, cursor, now)
+        unseen = set(present).difference(window)
+        ahead |= {key: cursor.ahead[key] for key in unseen.intersection(cursor.ahead)}
         runs = ranges(settled, keys, self.longest)[: self.most_runs]
         asked = {key: settled[key] for run in runs for key in run}
-        remembered = _remember(cursor, prints, asked, set(changed) - set(asked), present)
+        remembered = _remember(cursor, prints, asked, set(changed) - set(asked), newest)
         return Look(
             runs=runs,
             prints=asked,
@@ -138,16 +142,19 @@ class Discovery:
             ),
         )
 
-    def _changed(self, prints: Mapping[str, str], cursor: Cursor) -> dict[str, str]:
+    def _changed(
+        self, prints: Mapping[str, str], cursor: Cursor, newest: AbstractSet[str]
+    ) -> dict[str, str]:
         """Return the partitions whose files are not those asked for last."""
-        groups = _digests({key: value for key, value in prints.items() if key not in cursor.recent})
+        single = newest | cursor.recent.keys()
+        groups = _digests({key: value for key, value in prints.items() if key not in single})
         same = {group for group, value in groups.items() if cursor.older.get(group) == value}
         unknown = {}
         for key, value in prints.items():
             if key in cursor.recent:
                 if cursor.recent[key] != value:
                     unknown[key] = value
-            elif _group(key) not in same and self.published(key) != value:
+            elif (key in newest or _group(key) not in same) and self.published(key) != value:
                 unknown[key] = value
         return unknown
 
@@ -163,7 +170,8 @@ class Discovery:
         Files are at rest when their times are old enough or, for clocks that run ahead, when they
         have looked the same for long enough.
         """
-        settled, ahead = {}, {}
+        settled: dict[str, str] = {}
+        ahead: dict[str, tuple[str, float]] = {}
         for key, value in changed.items():
             newest = max(file.mtime_ns for file in found[key]) / 1e9
             seen, since = cursor.ahead.get(key, (value, now))
@@ -229,12 +237,18 @@ def _fill(keys: Iterable[str], sizes: Mapping[str, int], room: int) -> list[str]
     return taken
 
 
+def _newest(cursor: Cursor, present: Iterable[str]) -> AbstractSet[str]:
+    """Return the newest partitions, as many as the cursor can hold one by one."""
+    entries = {key: len(key) + ENTRY_BYTES for key in sorted(cursor.recent.keys() | set(present))}
+    return set(_fill(reversed(entries), entries, RECENT_BYTES))
+
+
 def _remember(
     cursor: Cursor,
     prints: Mapping[str, str],
     asked: Mapping[str, str],
     waiting: Collection[str],
-    present: Sequence[str],
+    newest: AbstractSet[str],
 ) -> Cursor:
     """Return the cursor with what is now known; what waits keeps its old fingerprint.
 
@@ -243,23 +257,15 @@ def _remember(
     """
     known = {key: value for key, value in prints.items() if key not in waiting}
     recent = {**cursor.recent, **known}
-    entries = {key: len(key) + ENTRY_BYTES for key in sorted(recent.keys() | set(present))}
-    if sum(entries.values()) <= RECENT_BYTES and not cursor.older:
+    if recent.keys() <= newest and not cursor.older:
         return replace(cursor, recent=recent)
-    newest = set(_fill(reversed(entries), entries, RECENT_BYTES))
     behind = {_group(key) for key in waiting if key not in newest}
-    held = [key for key in (*cursor.recent, *asked) if key not in newest and _group(key) in behind]
-    kept = newest.union(held[-MOST_HELD:])
     groups = _digests({key: value for key, value in prints.items() if key not in newest})
-    return replace(
-        cursor,
-        recent={key: value for key, value in recent.items() if key in kept},
-        older={
-            group: value
-            for group, value in {**cursor.older, **groups}.items()
-            if group not in behind
-        },
-    )
+    older = {**cursor.older, **groups}
+    older = {group: value for group, value in older.items() if group not in behind}
+    held = [k for k in (*cursor.recent, *asked) if k not in newest and _group(k) not in older]
+    kept = newest | set(held[-MOST_HELD:])
+    return replace(cursor, recent={key: recent[key] for key in recent if key in kept}, older=older)
 
 
 def _group(key: str) -> str:

@@ -65,7 +65,7 @@ def build_entity(
         context: dg.AssetExecutionContext, stores: StoresResource
     ) -> Iterator[StepEvent]:
         with Normalizer(entity, mappings, stores.open(context.run_id)) as normalizer:
-            outcomes = run_partitions(context, normalizer.stage, normalizer.publish)
+            outcomes = run_partitions(context, entity.name, normalizer.stage, normalizer.publish)
         found = {
             key: list(checks.normalized_outcomes(one)) for key, one in outcomes.results.items()
         }

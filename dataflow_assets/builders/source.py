@@ -13,12 +13,12 @@ from dataflow_assets.builders.sensor import build_schedule, build_sensor
 from dataflow_assets.builders.steps import (
     StepEvent,
     fail,
+    failing,
     materialize_result,
     run_partitions,
 )
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.io.lake import Layer
-from dataflow_assets.transform.rules import contract_rules
 
 LAYERS = ("raw", "cleaned", "quarantine", "normalized")
 PREVIEWS = 31
@@ -105,8 +105,9 @@ def _raw_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
-        receiver = Receiver(source, stores.open(context.run_id), context.partition_keys)
-        outcomes = run_partitions(context, receiver.receive, receiver.record)
+        with failing(context, source.name):
+            receiver = Receiver(source, stores.open(context.run_id), context.partition_keys)
+        outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
         found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
         yield from checks.check_results(context, specs, found)
         preview = len(context.partition_keys) <= PREVIEWS
@@ -123,8 +124,8 @@ def _raw_asset(
 def _cleaned_asset(
     source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
-    specs = checks.cleaned_check_specs(source)
-    rules = contract_rules(source.contract)
+    rules = checks.rule_checks(source)
+    specs = checks.cleaned_check_specs(source, rules)
     version = cleaned_declaration(source)
 
     @dg.multi_asset(
@@ -159,7 +160,7 @@ def _cleaned_asset(
     )
     def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         cleaner = Cleaner(source, stores.open(context.run_id))
-        outcomes = run_partitions(context, cleaner.clean, cleaner.record)
+        outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
         found = {
             key: list(checks.cleaned_outcomes(source, rules, one))
             for key, one in outcomes.results.items()

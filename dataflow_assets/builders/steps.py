@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from dataflow_assets.builders.stores import digest
 from dataflow_assets.errors import DataflowError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dataflow_assets.builders.metadata import Metadata
 
@@ -76,8 +77,27 @@ class Outcomes(Generic[R]):
         return {key: one for key, one in self.results.items() if key not in self.failures}
 
 
+@contextmanager
+def failing(context: dg.AssetExecutionContext, name: str) -> Iterator[None]:
+    """Turn what fails before the first partition into the failure of all partitions of the run.
+
+    Args:
+        context: The step's context.
+        name: The source or entity.
+
+    Raises:
+        RetryRequested: The failure is transient, and there are tries left.
+        Failure: It is not, or it failed once too often.
+    """
+    try:
+        yield
+    except DataflowError as error:
+        fail(context, dict.fromkeys(context.partition_keys, error.at(source=name)), [])
+
+
 def run_partitions(
     context: dg.AssetExecutionContext,
+    name: str,
     work: Callable[[str], R],
     record: Callable[[Sequence[R]], None],
 ) -> Outcomes[R]:
@@ -85,6 +105,7 @@ def run_partitions(
 
     Args:
         context: The step's context.
+        name: The source or entity.
         work: What to do for one partition.
         record: Makes the results of several partitions final; called at least every 100 partitions,
             after some seconds, and at the end.
@@ -96,22 +117,25 @@ def run_partitions(
         try:
             result = outcomes.results[partition] = work(partition)
         except DataflowError as error:
-            outcomes.failures[partition] = error.at(partition=partition)
+            outcomes.failures[partition] = error.at(source=name, partition=partition)
             continue
         if result.failure is not None:
             outcomes.failures[partition] = result.failure
             continue
         waiting.append(result)
         if len(waiting) >= RECORD_EVERY or time.monotonic() - last > RECORD_EVERY_S:
-            _record(record, waiting, outcomes)
+            _record(record, name, waiting, outcomes)
             context.log.info("%s of %s partitions", number, len(context.partition_keys))
             waiting, last = [], time.monotonic()
-    _record(record, waiting, outcomes)
+    _record(record, name, waiting, outcomes)
     return outcomes
 
 
 def _record(
-    record: Callable[[Sequence[R]], None], results: Sequence[R], outcomes: Outcomes[R]
+    record: Callable[[Sequence[R]], None],
+    name: str,
+    results: Sequence[R],
+    outcomes: Outcomes[R],
 ) -> None:
     if not results:
         return
@@ -119,7 +143,7 @@ def _record(
         record(results)
     except DataflowError as error:
         for result in results:
-            outcomes.failures[result.partition] = error.at(partition=result.partition)
+            outcomes.failures[result.partition] = error.at(source=name, partition=result.partition)
 
 
 def materialize_result(
@@ -171,9 +195,10 @@ def fail(
     if any(error.transient for error in failures.values()) and context.retry_number < RETRIES:
         wait = FIRST_WAIT_S * 2**context.retry_number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from first
-    texts = [str(error) for error in list(failures.values())[:FAILURES_SHOWN]]
-    if len(failures) > len(texts):
-        texts.append(f"and {len(failures) - len(texts):,} partitions more")
+    texts = list(dict.fromkeys(map(str, failures.values())))
+    if len(texts) > FAILURES_SHOWN:
+        more = len(texts) - FAILURES_SHOWN
+        texts = [*texts[:FAILURES_SHOWN], f"and {more:,} partitions more"]
     raise dg.Failure(
         description="\n".join(texts),
         metadata={

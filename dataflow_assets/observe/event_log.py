@@ -7,6 +7,7 @@ days stores thousands. The files are the same, so one can go back to Dagster's c
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,16 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from dagster._core.events.log import EventLogEntry
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy.engine import Connection, Engine
 
 RUNS_KEPT = 16
 """Run shards whose connections are kept; the one used longest ago is closed for another."""
 BUSY_TIMEOUT_S = 60
+EVENTS_AT_ONCE = 500
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
@@ -43,6 +46,8 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # Dagster batches events only when this variable says how many.
+        os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(EVENTS_AT_ONCE))
         self._engines: OrderedDict[str, Engine] = OrderedDict()
         super().__init__(base_dir, inst_data)
 
@@ -78,6 +83,22 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         engine = self._engines.pop(shard, None)
         if engine is not None:
             engine.dispose()
+
+    @override
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store the materializations of a range of partitions in two transactions, not in 2 each.
+
+        Dagster hands over batches only of materializations of one asset in one run.
+        """
+        statements = [self.prepare_insert_event(event) for event in events]
+        with self.run_connection(events[0].run_id) as connection:
+            for statement in statements:
+                connection.execute(statement)
+        with self.index_transaction() as connection:
+            for event, statement in zip(events, statements, strict=True):
+                event_id = connection.execute(statement).lastrowid
+                self._store_asset_event_tags(connection, [event], [event_id])
+                self._store_asset_event(connection, event, event_id)
 
     @override
     def delete_events(self, run_id: str) -> None:
