@@ -68,6 +68,14 @@ class EntityDeclaration(Declared):
             for source, mapping in value.items()
         }
 
+    @field_validator("columns")
+    @classmethod
+    def _names_differ(cls, columns: dict[str, EntityColumn]) -> dict[str, EntityColumn]:
+        """Refuse names that are one and the same to the warehouse."""
+        if len({name.lower() for name in columns}) != len(columns):
+            raise ValueError("two columns differ only in upper and lower case")
+        return columns
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         known = ", ".join(self.columns)

@@ -255,7 +255,10 @@ class _Head:
         begins = frame.records()
         begin = int(begins[0]) if len(begins) else len(frame.content)
         if frame.rejects and frame.rejects[0].begin < begin:
-            raise self._no_header(f"its first record is broken ({frame.rejects[0].kind})")
+            kind = frame.rejects[0].kind
+            if kind == "encoding":
+                raise self._undecodable()
+            raise self._no_header(f"its first record is broken ({kind})")
         if not len(begins):
             return None
         return self._body_after(frame, grammar, begin)
@@ -284,11 +287,7 @@ class _Head:
         match = grammar.record.match(frame.content, begin)
         end = match.end() if match else begin
         if not is_decodable(frame.content[begin:end]):
-            raise HeaderError(
-                f"The header of {self._name} holds bytes that its encoding does not know.",
-                mend="Set csv.encoding in the declaration, such as cp1252.",
-                culprit=self._name,
-            )
+            raise self._undecodable()
         header = self._fields(frame.content, grammar, begin)
         self._push_back(frame.content[end:], grammar)
         line = int(frame.line_of(np.array([end], np.int32))[0])
@@ -316,6 +315,14 @@ class _Head:
             return []
         values = (grammar.value(content[slice(*span)]) for span in grammar.fields(content, begin))
         return [self._reader.decode(self._marks.restore(value, grammar)) for value in values]
+
+    def _undecodable(self) -> HeaderError:
+        return HeaderError(
+            f"The header of {self._name} holds bytes that its encoding does not know.",
+            mend="Set csv.encoding in the declaration, such as cp1252, "
+            "or have the file sent again if it is no text.",
+            culprit=self._name,
+        )
 
     def _no_header(self, why: str) -> HeaderError:
         return HeaderError(

@@ -8,6 +8,7 @@ the content-addressed archive. What does not: what the bytes mean; that is for t
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import hashlib
 import os
 import queue
@@ -24,7 +25,7 @@ from dataflow_assets.declaration.extract import PLACEHOLDER
 from dataflow_assets.errors import FileChangedError, StorageError, UnreadableFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from dataflow_assets.declaration.extract import Files
     from dataflow_assets.declaration.partitions import Partitions
@@ -234,7 +235,7 @@ class _Template:
         within = above | {_identity(folder)} if part is None else above
         for entry in _list(folder):
             below = f"{name}{entry.name}"
-            if final and not TEMPORARY.match(entry.name) and entry.is_file():
+            if final and not TEMPORARY.match(entry.name) and _is(entry.is_file, entry.path):
                 yield entry, below
             if (part is None or not final) and self._enters(entry, part, within):
                 deeper = depth if part is None else depth + 1
@@ -244,7 +245,7 @@ class _Template:
     def _enters(
         entry: os.DirEntry[str], part: re.Pattern[str] | None, above: frozenset[tuple[int, int]]
     ) -> bool:
-        if entry.name.startswith(".") or not entry.is_dir():
+        if entry.name.startswith(".") or not _is(entry.is_dir, entry.path):
             return False
         if part is not None:
             return part.fullmatch(entry.name) is not None
@@ -325,6 +326,16 @@ def _list(folder: str) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise _unreadable(folder, error) from error
+
+
+def _is(kind: Callable[[], bool], path: str) -> bool:
+    """Whether an entry is of a kind; a link to nothing, or back to itself, is of none."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str | Path, error: OSError) -> UnreadableFileError:

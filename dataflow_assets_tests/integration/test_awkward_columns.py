@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from dataflow_assets.errors import DeclarationError
+
 if TYPE_CHECKING:
     from dataflow_assets_tests.scenario import World
 
@@ -45,3 +49,9 @@ def test_each_rule_has_a_check_of_its_own(world: World) -> None:
     graph = world.definitions.resolve_asset_graph()
     names = {key.name for key in graph.asset_check_keys}
     assert {"First_name__length", "first_name__length", "____length", "____length_2"} <= names
+
+
+def test_entity_columns_that_the_warehouse_takes_for_one_are_refused(world: World) -> None:
+    world.declare(SOURCE, {**ENTITY, "columns": {"select": "string", "Select": "string"}})
+    with pytest.raises(DeclarationError, match="differ only in upper and lower case"):
+        _ = world.definitions
