@@ -77,6 +77,8 @@ LOCK_MESSAGE = re.compile(r"Could not set lock on file|different configuration t
 HOLDER = re.compile(r"PID (\d+)")
 SHORTEST_WAIT_S = 0.01
 LONGEST_WAIT_S = 1.0
+SMALL_BYTES = 4 << 20
+"""Size of a staged file up to which waking other threads takes longer than inserting it."""
 HOLD_S = 2.0
 """Seconds after which the lock is left and taken anew, so that others get their turn."""
 
@@ -148,8 +150,9 @@ class DuckDBWarehouse:
             WarehouseSchemaError: The table cannot take the declared columns without losing data.
         """
         waiting = list(publications)
+        small = all(one.staged.stat().st_size <= SMALL_BYTES for one in waiting)
         while waiting:
-            with self._connection() as connection:
+            with self._connection(single_thread=small) as connection:
                 began = time.monotonic()
                 _prepare_ledger(connection)
                 prepare_table(connection, table)
@@ -166,7 +169,7 @@ class DuckDBWarehouse:
         """
         if not rows:
             return
-        with self._connection() as connection:
+        with self._connection(single_thread=True) as connection:
             _prepare_ledger(connection)
             connection.begin()
             write_ledger(connection, rows)
@@ -228,18 +231,20 @@ class DuckDBWarehouse:
         connection.commit()
 
     @contextmanager
-    def _connection(self, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _connection(
+        self, *, read_only: bool = False, single_thread: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the file, when no other run has it, and close it again; readers share it."""
         lock = self._path.with_name(self._path.name + ".lock")
         holding = shared if read_only else exclusive
         with (
             _storage_errors(self._path),
             holding(lock, timeout_s=self._lock_timeout_s, busy=self._locked),
-            self._open(read_only=read_only) as connection,
+            self._open(read_only=read_only, single_thread=single_thread) as connection,
         ):
             yield connection
 
-    def _open(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _open(self, *, read_only: bool, single_thread: bool) -> duckdb.DuckDBPyConnection:
         """Open the file; wait for programs that know nothing of the lock file."""
         until = time.monotonic() + self._lock_timeout_s
         wait = SHORTEST_WAIT_S
@@ -247,6 +252,8 @@ class DuckDBWarehouse:
             "memory_limit": f"{self._memory_limit_mb}MB",
             "preserve_insertion_order": "false",
         }
+        if single_thread:
+            config["threads"] = 1
         while True:
             try:
                 connection = duckdb.connect(str(self._path), read_only=read_only, config=config)
