@@ -16,7 +16,7 @@ import polars as pl
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.conservation import conservation_failure
 from dataflow_assets.builders.steps import Shown
-from dataflow_assets.builders.stores import digest, digest_of
+from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import (
     BlockingRuleError,
     PartitionMissingError,
@@ -33,7 +33,6 @@ from dataflow_assets.transform.rules import contract_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
@@ -79,12 +78,12 @@ def cleaned_declaration(source: SourceDeclaration) -> str:
     return digest(CLEANED_CODE, digest_of(source.contract))
 
 
-class Cleaner:
+class Cleaner(Workplace):
     """Cleans partitions of one source; what can be worked out once for all of them, it keeps."""
 
     def __init__(self, source: SourceDeclaration, stores: Stores) -> None:
+        super().__init__(source.name, stores)
         self._source = source
-        self._stores = stores
         self._declaration = cleaned_declaration(source)
         self._rules = contract_rules(source.contract)
         self._plans: dict[tuple[str, ...], CleaningPlan] = {}
@@ -109,16 +108,15 @@ class Cleaner:
                     source=name,
                     partition=partition,
                 )
-            with lake.work_dir(name, partition) as work:
-                cleaned = self._stage(partition, raw, work)
-                if cleaned.failure is None:
-                    self._publish(partition, cleaned, work)
+            cleaned = self._stage(partition, raw)
+            if cleaned.failure is None:
+                self._publish(partition, cleaned)
         return cleaned
 
-    def _stage(self, partition: str, raw: Manifest, work: Path) -> Cleaned:
+    def _stage(self, partition: str, raw: Manifest) -> Cleaned:
         """Write cleaned rows and findings to the work folder, and audit them."""
         started = time.monotonic()
-        name, lake = self._source.name, self._stores.lake
+        name, lake, work = self._source.name, self._stores.lake, self._work
         plan = self._plan_for(lake.raw_columns(name, partition))
         rows = lake.scan("raw", name, partition, row_index="_row")
         limit = self._stores.memory_limit_mb
@@ -192,12 +190,12 @@ class Cleaner:
             self._plans[columns] = CleaningPlan(self._source.contract, columns)
         return self._plans[columns]
 
-    def _publish(self, partition: str, cleaned: Cleaned, work: Path) -> None:
+    def _publish(self, partition: str, cleaned: Cleaned) -> None:
         """Publish the quarantine first: whoever sees the rows can see what is not among them."""
         name, lake = self._source.name, self._stores.lake
         quarantined, loaded = cleaned.counts.quarantined or 0, cleaned.counts.loaded
-        lake.publish(work / QUARANTINE, "quarantine", name, partition, rows=quarantined)
-        lake.publish(work / CLEANED, "cleaned", name, partition, rows=loaded)
+        lake.publish(self._work / QUARANTINE, "quarantine", name, partition, rows=quarantined)
+        lake.publish(self._work / CLEANED, "cleaned", name, partition, rows=loaded)
 
     def _audit(self, partition: str, counts: Counts, tally: Tally) -> DataflowError | None:
         """Return why the partition may not be published, if it may not."""

@@ -11,6 +11,7 @@ from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.steps import (
     StepEvent,
     fail,
+    failing,
     materialize_result,
     run_partitions,
 )
@@ -64,7 +65,8 @@ def build_entity(
     def normalized(
         context: dg.AssetExecutionContext, stores: StoresResource
     ) -> Iterator[StepEvent]:
-        with Normalizer(entity, mappings, stores.open(context.run_id)) as normalizer:
+        opened = stores.open(context.run_id)
+        with failing(context, entity.name), Normalizer(entity, mappings, opened) as normalizer:
             outcomes = run_partitions(context, entity.name, normalizer.stage, normalizer.publish)
         found = {
             key: list(checks.normalized_outcomes(one)) for key, one in outcomes.results.items()

@@ -10,14 +10,15 @@ import datetime as dt
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from itertools import count
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.conservation import conservation_failure
 from dataflow_assets.builders.steps import Shown
-from dataflow_assets.builders.stores import digest, digest_of
+from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import EntityKeyError, MappingError, PartitionMissingError
 from dataflow_assets.io.duckdb_warehouse import EntityTable, Publication
 from dataflow_assets.io.duplicates import find_losers
@@ -88,18 +89,19 @@ def normalized_declaration(entity: EntityDeclaration) -> str:
     return digest(NORMALIZED_CODE, digest_of(entity))
 
 
-class Normalizer:
+class Normalizer(Workplace):
     """Normalizes partitions of one entity, and holds their locks from reading to publishing."""
 
     def __init__(
         self, entity: EntityDeclaration, mappings: cabc.Mapping[str, Mapping], stores: Stores
     ) -> None:
+        super().__init__(entity.name, stores)
         self._entity = entity
         self._mappings = mappings
-        self._stores = stores
         self._declaration = normalized_declaration(entity)
         self._rows = EntityRows(entity)
-        self._held = ExitStack()
+        self._locks = ExitStack()
+        self._numbers = count()
         self._table = EntityTable(
             name=entity.name,
             columns=dict(entity_schema(entity)),
@@ -108,16 +110,14 @@ class Normalizer:
             description=entity.description,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._held.close()
+        self._locks.close()
+        super().__exit__(kind, error, trace)
 
     def stage(self, partition: str) -> Normalized:
         """Map the cleaned rows of all sources to the work folder, and audit them.
@@ -130,17 +130,18 @@ class Normalizer:
         """
         started = time.monotonic()
         lake, name = self._stores.lake, self._entity.name
-        self._held.enter_context(lake.partition_lock(f"normalized/{name}", partition))
-        work = self._held.enter_context(lake.work_dir(name, partition))
+        self._locks.enter_context(lake.partition_lock(f"normalized/{name}", partition))
         cleaned = self._cleaned(partition)
         mapped = pl.concat(
             [self._mappings[one].apply(lake.scan("cleaned", one, partition)) for one in cleaned]
         ).with_row_index("_row")
         received = sum(manifest.rows for manifest in cleaned.values())
-        staged = work / "normalized.parquet"
+        staged = self._work / f"{next(self._numbers)}.parquet"
         try:
             without_key = self._rows.count_without_key(mapped)
-            losers = find_losers(mapped, self._rows, received, work, self._stores.memory_limit_mb)
+            losers = find_losers(
+                mapped, self._rows, received, self._work, self._stores.memory_limit_mb
+            )
             self._rows.winners(mapped, losers).sink_parquet(
                 staged, engine="streaming", **STAGED_OPTIONS
             )
@@ -172,7 +173,9 @@ class Normalizer:
             Publication(one.partition, one.staged, self._ledger_row(one)) for one in staged
         ]
         self._stores.warehouse.publish(self._table, publications)
-        self._held.close()
+        for one in staged:
+            one.staged.unlink()
+        self._locks.close()
 
     def show(self, one: Normalized) -> Shown:
         """Return what the Dagster UI is to show of one partition."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.steps import Shown
-from dataflow_assets.builders.stores import digest, digest_of
+from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
 from dataflow_assets.extract.csv import raw_schema, read_header, read_rows
 from dataflow_assets.extract.files import FileFinder, fingerprint, take_snapshot
@@ -58,14 +58,14 @@ def raw_declaration(source: SourceDeclaration) -> str:
     return digest(RAW_CODE, digest_of(source.extract), names, required)
 
 
-class Receiver:
+class Receiver(Workplace):
     """Receives partitions of one source; their folder is listed once for all of them."""
 
     def __init__(
         self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]
     ) -> None:
+        super().__init__(source.name, stores)
         self._source = source
-        self._stores = stores
         self._declaration = raw_declaration(source)
         finder = FileFinder(source.extract.files, source.partitions, stores.files)
         self._files = finder.find(only=set(partitions))
@@ -95,11 +95,10 @@ class Receiver:
             )
             if before is not None and _same(before, stamp):
                 return Received(partition, before, unchanged=True)
-            with lake.work_dir(name, partition) as work:
-                staged = work / "raw.parquet"
-                received = self._write(staged, stamp, snapshots, started)
-                _refuse_vanished(self._source, partition, before, received)
-                lake.publish(staged, "raw", name, partition, rows=received.rows)
+            staged = self._work / "raw.parquet"
+            received = self._write(staged, stamp, snapshots, started)
+            _refuse_vanished(self._source, partition, before, received)
+            lake.publish(staged, "raw", name, partition, rows=received.rows)
         return Received(partition, received, unchanged=False)
 
     def _write(

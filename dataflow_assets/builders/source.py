@@ -105,9 +105,12 @@ def _raw_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
-        with failing(context, source.name):
-            receiver = Receiver(source, stores.open(context.run_id), context.partition_keys)
-        outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
+        opened = stores.open(context.run_id)
+        with (
+            failing(context, source.name),
+            Receiver(source, opened, context.partition_keys) as receiver,
+        ):
+            outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
         found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
         yield from checks.check_results(context, specs, found)
         preview = len(context.partition_keys) <= PREVIEWS
@@ -159,8 +162,9 @@ def _cleaned_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
-        cleaner = Cleaner(source, stores.open(context.run_id))
-        outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
+        opened = stores.open(context.run_id)
+        with failing(context, source.name), Cleaner(source, opened) as cleaner:
+            outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
         found = {
             key: list(checks.cleaned_outcomes(source, rules, one))
             for key, one in outcomes.results.items()

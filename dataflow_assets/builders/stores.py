@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import TracebackType
 
     from pydantic import BaseModel
 
@@ -35,6 +36,32 @@ class Stores:
     warehouse: DuckDBWarehouse
     memory_limit_mb: int
     run_id: str
+
+
+class Workplace:
+    """What a step holds from its first partition to its last: a work folder in the lake.
+
+    Args:
+        name: Whose step it is.
+        stores: Where it reads and writes.
+    """
+
+    def __init__(self, name: str, stores: Stores) -> None:
+        self._stores = stores
+        self._work: Path
+        self._folder = stores.lake.work_dir(name)
+
+    def __enter__(self) -> Self:
+        self._work = self._folder.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._folder.__exit__(kind, error, trace)
 
 
 def digest(*parts: Any) -> str:  # noqa: ANN401 - whatever JSON can hold

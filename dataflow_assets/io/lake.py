@@ -147,7 +147,7 @@ class Lake:
             yield
 
     @contextmanager
-    def work_dir(self, name: str, partition: str) -> Iterator[Path]:
+    def work_dir(self, name: str) -> Iterator[Path]:
         """Give a folder for files on their way into the lake; it is removed in the end.
 
         Folders that killed processes left behind are removed on the way.
@@ -156,8 +156,7 @@ class Lake:
         with _storage_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(str(parent), time.monotonic() // 60)
-            prefix = f"{os.getpid()}-{name}-{_escaped(partition)}-"
-            work = tempfile.mkdtemp(prefix=prefix, dir=parent)
+            work = tempfile.mkdtemp(prefix=f"{os.getpid()}-{name}-", dir=parent)
         try:
             yield parent / work
         finally:
@@ -193,7 +192,6 @@ class Lake:
             path.parent.mkdir(parents=True, exist_ok=True)
             _sync(staged)
             staged.replace(path)
-            _sync(path.parent)
 
     def manifest(self, layer: Layer, source: str, partition: str) -> Manifest | None:
         """Return a partition's manifest, or none if it has never been published.

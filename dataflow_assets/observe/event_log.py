@@ -88,17 +88,17 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store the materializations of a range of partitions in two transactions, not in 2 each.
 
-        Dagster hands over batches only of materializations of one asset in one run.
+        Dagster hands over batches only of materializations of one asset in one run, so the last of
+        them is what the asset's own row is to say.
         """
         statements = [self.prepare_insert_event(event) for event in events]
         with self.run_connection(events[0].run_id) as connection:
             for statement in statements:
                 connection.execute(statement)
         with self.index_transaction() as connection:
-            for event, statement in zip(events, statements, strict=True):
-                event_id = connection.execute(statement).lastrowid
-                self._store_asset_event_tags(connection, [event], [event_id])
-                self._store_asset_event(connection, event, event_id)
+            ids = [connection.execute(statement).lastrowid for statement in statements]
+            self._store_asset_event_tags(connection, events, ids)
+            self._store_asset_event(connection, events[-1], ids[-1])
 
     @override
     def delete_events(self, run_id: str) -> None:

@@ -39,10 +39,12 @@ def run_layer(layer: str, file: Path, data: Path) -> dict[str, float]:
     if layer == "floor":
         pl.scan_csv(file, infer_schema=False).sink_parquet(data / "floor.parquet", mkdir=True)
     elif layer == "raw":
-        received = Receiver(source, stores, [PARTITION]).receive(PARTITION)
+        with Receiver(source, stores, [PARTITION]) as receiver:
+            received = receiver.receive(PARTITION)
         counts = received.manifest.counts.model_dump(exclude_none=True)
     elif layer == "cleaned":
-        cleaned = Cleaner(source, stores).clean(PARTITION)
+        with Cleaner(source, stores) as cleaner:
+            cleaned = cleaner.clean(PARTITION)
         if cleaned.failure is not None:
             raise cleaned.failure
         counts = cleaned.counts.model_dump(exclude_none=True)
