@@ -35,6 +35,7 @@ from dataflow_assets.transform.rules import (
     read_where,
     unknown_check,
 )
+from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,6 +48,7 @@ RAW = "_raw:"
 ORIGIN = pl.Schema({"_file": pl.String(), "_version": pl.String(), "_line": pl.Int64()})
 TECHNICAL = ("_row", *ORIGIN, "_reject", "_text")
 DELIMITERS = (";", "\t", "|", ",")
+NO_TEXT = pl.lit(None, pl.String)
 UNKNOWN = Column()
 """How a column that the contract does not name is read: as text."""
 
@@ -244,17 +246,19 @@ class CleaningPlan:
         tokens = self.contract.null_tokens
         values, unread = [], []
         for name, column in self.contract.columns.items():
-            text = self._raw(name)
-            values.append(value_of(text, column, tokens).alias(name))
-            if column.type != "string":
+            text, value, rest = self._raw(name), pl.lit(None, polars_type(column.type)), NO_TEXT
+            if name not in self.missing_columns:
+                value = value_of(text, column, tokens)
                 rest = unread_of(text, pl.col(name), column, tokens)
+            values.append(value.alias(name))
+            if column.type != "string":
                 unread.append(rest.alias(UNREAD + name))
         return values, unread
 
     def _raw(self, name: str) -> pl.Expr:
         """Return the raw text of a contract's column; null where the partition lacks it."""
         if name in self.missing_columns:
-            return pl.lit(None, pl.String)
+            return NO_TEXT
         return pl.col(RAW + self._sources[name])
 
     def _findings(self, judged: pl.LazyFrame) -> pl.LazyFrame:

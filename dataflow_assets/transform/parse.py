@@ -23,7 +23,7 @@ from dataflow_assets.errors import DeclarationError
 from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dataflow_assets.declaration.contract import Column
 
@@ -45,16 +45,17 @@ ISO_FORMATS = (
 ZONE_CODE = re.compile(r"%[:#]*z|%\+")
 CODE_WIDTHS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
 FRACTIONS = {"": 0, ".%3f": 4, ".%6f": 7}
-USUAL_ISO = 9
-"""How many of the readers of ISO 8601 are those of a fixed width."""
-
 UNREAD = pl.when(pl.col("value").is_null()).then("text")
 """The texts that no reader could read so far."""
 
-MOMENTS = (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC))
 EXAMPLE = dt.datetime(2024, 12, 31, 13, 5, 6, tzinfo=dt.UTC)
 NAIVE = pl.Datetime("us")
 UTC = pl.Datetime("us", "UTC")
+YEARS: dict[pl.DataType, tuple[dt.date, dt.date]] = {
+    pl.Date(): (dt.date.min, dt.date.max),
+    UTC: (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)),
+}
+"""The years 1 to 9999, by type."""
 
 
 def text_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
@@ -81,23 +82,10 @@ def value_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Exp
         column: What the contract says about it.
         null_tokens: The contract's null tokens; the column's own take their place.
     """
-    if column.type == "string":
-        return text_of(raw, column, null_tokens)
-    readers = _readers(column)
-    trimmed = text_of(UNREAD, column, null_tokens)
-    # Nearly all texts can be read as they are; only the others are trimmed and compared.
-    tokens = pl.Series(null_tokens if column.null_tokens is None else column.null_tokens)
-    usual = readers[: USUAL_ISO if column.type == "timestamp" and not column.formats else None]
-    if _attempt(tokens.cast(pl.String).to_frame("text"), usual, column)["value"].count():
-        usual = []
-
-    def read(texts: pl.Series) -> pl.Series:
-        frame = _attempt(texts.to_frame("text"), usual, column)
-        if _is_unread(frame):
-            frame = _attempt(frame.with_columns(text=trimmed), readers, column)
-        return frame["value"].alias(texts.name)
-
-    return raw.map_batches(read, return_dtype=polars_type(column.type), is_elementwise=True)
+    read = _text_reader if column.type == "string" else _value_reader
+    return raw.map_batches(
+        read(column, null_tokens), return_dtype=polars_type(column.type), is_elementwise=True
+    )
 
 
 def unread_of(raw: pl.Expr, value: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
@@ -109,7 +97,15 @@ def unread_of(raw: pl.Expr, value: pl.Expr, column: Column, null_tokens: Sequenc
         column: What the contract says about it.
         null_tokens: As in `value_of`.
     """
-    return text_of(pl.when(value.is_null()).then(raw), column, null_tokens)
+    trimmed = text_of(UNREAD, column, null_tokens)
+
+    def rest(both: Sequence[pl.Series]) -> pl.Series:
+        texts, values = both
+        if texts.null_count() == values.null_count():
+            return pl.repeat(None, len(texts), dtype=pl.String(), eager=True)
+        return pl.select(text=texts, value=values).select(trimmed).to_series()
+
+    return pl.map_batches([raw, value], rest, return_dtype=pl.String, is_elementwise=True)
 
 
 def check_formats(column: Column) -> None:
@@ -142,42 +138,82 @@ def _format_problem(text: str, kind: str) -> tuple[str, str] | None:
     return None
 
 
-def _attempt(frame: pl.DataFrame, readers: Sequence[pl.Expr], column: Column) -> pl.DataFrame:
-    """Give texts their values, trying readers in their order until all are read.
+def _text_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
+    trimmed = text_of(pl.col("text"), column, null_tokens)
+    return lambda texts: texts.to_frame("text").select(trimmed).to_series()
 
-    Args:
-        frame: `text`, and `value` where there are some already.
-        readers: Expressions over `UNREAD`.
-        column: What the contract says about the texts.
-    """
-    if "value" not in frame.columns:
-        frame = frame.with_columns(value=pl.lit(None, polars_type(column.type)))
+
+def _value_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
+    """Return what reads texts as they are, and trims and compares only those that it cannot."""
+    usual = _usual_reader(column, null_tokens)
+    trimmed = text_of(UNREAD, column, null_tokens)
+    readers = _readers(column, UNREAD)
+
+    def read(texts: pl.Series) -> pl.Series:
+        frame = texts.to_frame("text")
+        values = _representable(frame.select(usual).to_series())
+        if values.null_count() == texts.null_count():
+            return values
+        frame = frame.with_columns(value=values)
+        return _attempt(frame.with_columns(text=trimmed), readers)["value"]
+
+    return read
+
+
+def _attempt(frame: pl.DataFrame, readers: Sequence[pl.Expr]) -> pl.DataFrame:
+    """Give each `text` its `value`, trying readers of `UNREAD` in their order until all have."""
     for reader in readers:
-        if not _is_unread(frame):
+        if not (frame["value"].is_null() & frame["text"].is_not_null()).any():
             break
-        frame = frame.with_columns(value=pl.coalesce("value", reader))
+        found = _representable(frame.select(reader).to_series())
+        frame = frame.with_columns(value=pl.coalesce("value", found))
     return frame
 
 
-def _is_unread(frame: pl.DataFrame) -> bool:
-    return bool((frame["value"].is_null() & frame["text"].is_not_null()).any())
+def _representable(values: pl.Series) -> pl.Series:
+    """Drop what not every reader down the line can hold: infinities, and years beyond 9999."""
+    if values.dtype.is_float():
+        fits = values.is_finite()
+    elif values.dtype in YEARS:
+        fits = values.is_between(*YEARS[values.dtype])
+    else:
+        return values
+    return (
+        values
+        if fits.all()
+        else values.zip_with(fits.fill_null(value=False), values.clear(len(values)))
+    )
 
 
-def _readers(column: Column) -> list[pl.Expr]:
+def _usual_reader(column: Column, null_tokens: Sequence[str]) -> pl.Expr:
+    """Return what reads nearly all texts as they are, untrimmed; null for those that it cannot.
+
+    Where a null token could be read as a value it reads nothing, as each text must be compared.
+    """
+    text = pl.col("text")
+    leading = column.formats[:1] or ISO_FORMATS if column.type == "timestamp" else ()
+    fixed = [pair for pattern in leading for pair in _fixed_widths(pattern, text)]
+    usual = _fixed_moments(fixed, column.timezone) if fixed else _readers(column, text)[0]
+    tokens = null_tokens if column.null_tokens is None else column.null_tokens
+    texts = pl.DataFrame({"text": tokens}, schema={"text": pl.String})
+    reads_tokens = texts.select(usual.is_not_null().any()).item()
+    none = pl.lit(None, polars_type(column.type))
+    return pl.when(text.is_null()).then(none) if reads_tokens else usual
+
+
+def _readers(column: Column, text: pl.Expr) -> list[pl.Expr]:
     """Return what reads texts of a type other than string: one expression or, of formats, many."""
     kind = column.type
     if kind == "boolean":
-        return [_boolean(UNREAD, column.formats)]
+        return [_boolean(text, column.formats)]
     if kind == "date":
-        dates = [_strptime(UNREAD, pl.Date(), f) for f in column.formats or ("%Y-%m-%d",)]
-        return [_in_years(date, dt.date.min, dt.date.max) for date in dates]
+        return [_strptime(text, pl.Date(), f) for f in column.formats or ("%Y-%m-%d",)]
     if kind == "time":
-        return [_strptime(UNREAD, pl.Time(), f) for f in column.formats or TIME_FORMATS]
+        return [_strptime(text, pl.Time(), f) for f in column.formats or TIME_FORMATS]
     if kind == "timestamp":
-        patterns = _by_width(column.formats) if column.formats else _iso()
-        moments = [_in_zone(text, pattern, column.timezone) for pattern, text in patterns]
-        return [_in_years(moment, *MOMENTS) for moment in moments]
-    return [_number(UNREAD, kind)]
+        patterns = _by_width(column.formats, text) if column.formats else _iso(text)
+        return [_moment(part, pattern, column.timezone) for pattern, part in patterns]
+    return [_number(text, kind)]
 
 
 def _strptime(text: pl.Expr, dtype: pl.Date | pl.Time | pl.Datetime, pattern: str) -> pl.Expr:
@@ -192,8 +228,7 @@ def _number(text: pl.Expr, kind: str) -> pl.Expr:
         shape = rf"^[+-]?(?:[0-9]+(?:\.[0-9]{{0,{dtype.scale}}})?|\.[0-9]{{1,{dtype.scale}}})$"
         shape = shape if dtype.scale else r"^[+-]?[0-9]+$"
         return pl.when(text.str.contains(shape)).then(text).cast(dtype, strict=False)
-    number = text.cast(dtype, strict=False)
-    return pl.when(number.is_finite()).then(number) if dtype.is_float() else number
+    return text.cast(dtype, strict=False)
 
 
 def _boolean(text: pl.Expr, pairs: Sequence[str]) -> pl.Expr:
@@ -206,29 +241,46 @@ def _boolean(text: pl.Expr, pairs: Sequence[str]) -> pl.Expr:
     return pl.when(words.is_in(true)).then(True).when(words.is_in(false)).then(False)  # noqa: FBT003
 
 
-def _iso() -> list[tuple[str, pl.Expr]]:
+def _iso(text: pl.Expr) -> list[tuple[str, pl.Expr]]:
     """Return ISO 8601's formats with their texts: first those of a fixed width, then all."""
-    usual = [pair for pattern in ISO_FORMATS for pair in _fixed_widths(pattern)]
-    return [*usual, *((pattern, UNREAD) for pattern in ISO_FORMATS)]
+    usual = [pair for pattern in ISO_FORMATS for pair in _fixed_widths(pattern, text)]
+    return [*usual, *((pattern, text) for pattern in ISO_FORMATS)]
 
 
-def _by_width(patterns: Sequence[str]) -> list[tuple[str, pl.Expr]]:
+def _by_width(patterns: Sequence[str], text: pl.Expr) -> list[tuple[str, pl.Expr]]:
     """Return declared formats with their texts, in their order, each's fixed widths first."""
-    return [pair for one in patterns for pair in (*_fixed_widths(one), (one, UNREAD))]
+    return [pair for one in patterns for pair in (*_fixed_widths(one, text), (one, text))]
 
 
-def _in_zone(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
+def _moment(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
     """Read one format; what is written without an offset is in the zone."""
     if ZONE_CODE.search(pattern):
         return _strptime(text, UTC, pattern)
-    moment = _strptime(text, NAIVE, pattern)
-    if zone == "UTC" or pattern.endswith("Z") or "%s" in pattern:
-        return moment.dt.replace_time_zone("UTC")
-    local = moment.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
-    return local.dt.convert_time_zone("UTC")
+    return _in_utc(_strptime(text, NAIVE, pattern), _zone_of(pattern, zone))
 
 
-def _fixed_widths(pattern: str) -> Iterator[tuple[str, pl.Expr]]:
+def _zone_of(pattern: str, zone: str) -> str:
+    return "UTC" if pattern.endswith("Z") or "%s" in pattern else zone
+
+
+def _in_utc(local: pl.Expr, zone: str) -> pl.Expr:
+    if zone == "UTC":
+        return local.dt.replace_time_zone("UTC")
+    moment = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
+    return moment.dt.convert_time_zone("UTC")
+
+
+def _fixed_moments(patterns: Sequence[tuple[str, pl.Expr]], zone: str) -> pl.Expr:
+    """Read formats of a fixed width, none of which has an offset, in one expression."""
+    by_zone: dict[str, list[pl.Expr]] = {}
+    for pattern, text in patterns:
+        read = _strptime(text, NAIVE, pattern)
+        by_zone.setdefault(_zone_of(pattern, zone), []).append(read)
+    moments = [_in_utc(pl.coalesce(local), where) for where, local in by_zone.items()]
+    return pl.coalesce(moments)
+
+
+def _fixed_widths(pattern: str, text: pl.Expr) -> Iterator[tuple[str, pl.Expr]]:
     """Split a format with an optional fraction into formats of a fixed width, with their texts.
 
     Polars reads those about seven times as fast as others, so each text is given to the one that
@@ -239,7 +291,7 @@ def _fixed_widths(pattern: str) -> Iterator[tuple[str, pl.Expr]]:
     if mark and width is not None:
         for fraction, digits in FRACTIONS.items():
             fits = pl.col("text").str.len_bytes() == width + digits
-            yield head + fraction + tail, pl.when(fits).then(UNREAD)
+            yield head + fraction + tail, pl.when(fits).then(text)
 
 
 def _width(pattern: str) -> int | None:
@@ -248,8 +300,3 @@ def _width(pattern: str) -> int | None:
     if not pattern.isascii() or not set(codes) <= CODE_WIDTHS.keys():
         return None
     return len(pattern) - 2 * len(codes) + sum(CODE_WIDTHS[code] for code in codes)
-
-
-def _in_years(moment: pl.Expr, least: dt.date, most: dt.date) -> pl.Expr:
-    """Keep what every reader down the line can hold: the years 1 to 9999."""
-    return pl.when(moment.is_between(least, most)).then(moment)
