@@ -5,12 +5,13 @@ which rows are good, and what a key is; that is `transform.clean`.
 
 A first pass reads the key's columns only and looks for hashes that stand there twice; where there
 are none, that is all. A second pass judges the rows with such a hash and compares their exact keys.
-Small partitions are compared in memory, others by DuckDB, which spills to the work folder.
+Each is done in memory where it fits, else by DuckDB, which spills to the work folder.
 """
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -26,12 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SMALL = 200_000
-"""Rows up to which a partition is compared in memory."""
+"""Rows with a repeated hash up to which they are compared in memory."""
+
+HASH_BYTES = 32
+"""Memory that finding repeated hashes takes per row, when it is done in memory."""
 
 MANY = 1_000_000
 """Hashes above which all rows are compared, rather than holding the hashes in memory."""
 
 LOSERS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Hashes of keys that stand there more than once.
+
+    Attributes:
+        rows: How many rows have one of them.
+        hashes: The hashes, ascending, each once; none if they are too many to hold.
+    """
+
+    rows: int
+    hashes: np.ndarray | None
 
 
 class Comparison(Protocol):
@@ -74,10 +91,8 @@ def find_losers(
     if not plan.key or rows <= 1:
         return None
     try:
-        if rows <= SMALL:
-            return find_in_memory(raw, plan, rows)
         with tempfile.TemporaryDirectory(dir=work_dir, prefix="duplicates-") as folder:
-            return find_on_disk(raw, plan, rows, Path(folder), memory_limit_mb)
+            return _find(raw, plan, rows, Path(folder), memory_limit_mb)
     except POLARS_ERRORS as error:
         raise explain(error, "Finding duplicates") from error
     except duckdb.Error as error:
@@ -87,52 +102,90 @@ def find_losers(
         ) from error
 
 
-def find_in_memory(raw: pl.LazyFrame, plan: Comparison, rows: int) -> np.ndarray | None:
-    """As `find_losers`, holding the keys that stand there more than once in memory."""
-    hashes = plan.key_hashes(raw).collect().to_series()
-    repeated = hashes.filter(hashes.is_duplicated()).unique().sort()
-    if repeated.is_empty():
+def _find(
+    raw: pl.LazyFrame, plan: Comparison, rows: int, folder: Path, memory_limit_mb: int
+) -> np.ndarray | None:
+    if rows * HASH_BYTES <= memory_limit_mb * 1_000_000:
+        repeated = repeated_in_memory(plan.key_hashes(raw))
+    else:
+        repeated = repeated_on_disk(plan.key_hashes(raw), folder, memory_limit_mb)
+    if repeated.rows == 0:
         return None
-    candidates = plan.candidates(raw, repeated.to_numpy()).collect()
+    candidates = plan.candidates(raw, repeated.hashes)
+    if repeated.rows <= SMALL:
+        return compare_in_memory(candidates, plan, rows)
+    return compare_on_disk(candidates, plan, rows, folder, memory_limit_mb)
+
+
+def repeated_in_memory(hashes: pl.LazyFrame) -> Repeated:
+    """Find hashes that stand there more than once.
+
+    Args:
+        hashes: `_hash`, one per row.
+    """
+    ordered = np.sort(hashes.collect(engine="streaming")["_hash"].to_numpy())
+    twice = np.zeros(len(ordered), dtype=np.bool_)
+    np.equal(ordered[1:], ordered[:-1], out=twice[1:])
+    found = np.unique(ordered[twice])
+    rows = int(np.count_nonzero(twice)) + len(found)
+    return Repeated(rows, found if len(found) <= MANY else None)
+
+
+def repeated_on_disk(hashes: pl.LazyFrame, folder: Path, memory_limit_mb: int) -> Repeated:
+    """As `repeated_in_memory`, with temporary files in a folder that the caller removes."""
+    path = folder / "hashes.parquet"
+    hashes.sink_parquet(path, compression="lz4", engine="streaming")
+    with _spilling(folder, memory_limit_mb) as connection:
+        connection.execute(
+            "CREATE TEMP TABLE repeated AS SELECT _hash, count(*) AS rows FROM read_parquet(?) "
+            "GROUP BY _hash HAVING count(*) > 1",
+            [str(path)],
+        )
+        path.unlink()
+        keys, rows = connection.execute("SELECT count(*), sum(rows) FROM repeated").fetchall()[0]
+        if keys > MANY:
+            return Repeated(int(rows), None)
+        found = connection.execute("SELECT _hash FROM repeated ORDER BY _hash").fetchnumpy()
+    return Repeated(int(rows or 0), np.asarray(found["_hash"], dtype=np.uint64))
+
+
+def compare_in_memory(candidates: pl.LazyFrame, plan: Comparison, rows: int) -> np.ndarray | None:
+    """Flag the losers among candidates.
+
+    Args:
+        candidates: `_row`, the key's columns and the order's, few enough to be held in memory.
+        plan: Which row of a key wins.
+        rows: How many rows the raw partition has.
+    """
     keep = plan.keep
     if isinstance(keep, LatestBy):
         ordered = candidates.sort(keep.latest_by, "_row", nulls_last=False)
     else:
         ordered = candidates.sort("_row", descending=keep == "first")
-    lost = ordered.filter(~pl.struct(plan.key).is_last_distinct())
-    return _flags([lost["_row"].to_numpy()], rows)
+    # Held in memory, the few candidates are judged at once, not in crumbs of each row group.
+    lost = ordered.filter(~pl.struct(plan.key).is_last_distinct()).select("_row")
+    return _flags([lost.collect(engine="in-memory")["_row"].to_numpy()], rows)
 
 
-def find_on_disk(
-    raw: pl.LazyFrame, plan: Comparison, rows: int, folder: Path, memory_limit_mb: int
+def compare_on_disk(
+    candidates: pl.LazyFrame, plan: Comparison, rows: int, folder: Path, memory_limit_mb: int
 ) -> np.ndarray | None:
-    """As `find_losers`, with temporary files in a folder that the caller removes."""
+    """As `compare_in_memory`, with temporary files in a folder that the caller removes."""
+    path = folder / "candidates.parquet"
+    candidates.sink_parquet(path, compression="lz4", engine="streaming")
+    with _spilling(folder, memory_limit_mb) as connection:
+        return _losers(connection, path, plan, rows)
+
+
+def _spilling(folder: Path, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB in memory, to spill into a folder beyond its limit."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_limit_mb}MB",
         "temp_directory": str(folder),
         "threads": 2,
         "preserve_insertion_order": False,
     }
-    with duckdb.connect(config=config) as connection:
-        hashes = folder / "hashes.parquet"
-        plan.key_hashes(raw).sink_parquet(hashes, compression="lz4", engine="streaming")
-        repeated = _repeated(connection, hashes)
-        hashes.unlink()
-        if not len(repeated):
-            return None
-        among = repeated if len(repeated) <= MANY else None
-        candidates = folder / "candidates.parquet"
-        plan.candidates(raw, among).sink_parquet(candidates, compression="lz4", engine="streaming")
-        return _losers(connection, candidates, plan, rows)
-
-
-def _repeated(connection: duckdb.DuckDBPyConnection, hashes: Path) -> np.ndarray:
-    """Return hashes that stand there more than once, ascending: one more than `MANY` at most."""
-    found = connection.execute(
-        "SELECT _hash FROM read_parquet(?) GROUP BY _hash HAVING count(*) > 1 LIMIT ?",
-        [str(hashes), MANY + 1],
-    ).fetchnumpy()["_hash"]
-    return np.sort(np.asarray(found, dtype=np.uint64))
+    return duckdb.connect(config=config)
 
 
 def _losers(

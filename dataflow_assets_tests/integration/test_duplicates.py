@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.errors import MappingError, StorageError
 from dataflow_assets.io import duplicates
-from dataflow_assets.io.duplicates import find_in_memory, find_losers, find_on_disk
+from dataflow_assets.io.duplicates import (
+    compare_in_memory,
+    compare_on_disk,
+    find_losers,
+    repeated_in_memory,
+    repeated_on_disk,
+)
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets_tests.unit.transform.raw_rows import raw_rows
 
@@ -40,18 +46,29 @@ def raw(rows: Sequence[tuple[str | None, ...]]) -> pl.LazyFrame:
     return raw_rows({name: [row[n] for row in rows] for n, name in enumerate(COLUMNS)})
 
 
-def both_ways(plan: CleaningPlan, rows: Sequence[tuple[str | None, ...]]) -> list[int]:
+def both_ways(plan: CleaningPlan, frame: pl.LazyFrame) -> list[int]:
     """Return the rows that lose, having found that memory and disk agree on them."""
-    frame = raw(rows)
-    with TemporaryDirectory() as folder:
-        disk = find_on_disk(frame, plan, len(rows), Path(folder), 128)
-    memory = find_in_memory(frame, plan, len(rows))
-    assert (disk is None) == (memory is None)
-    if disk is None or memory is None:
-        return []
-    assert disk.tolist() == memory.tolist()
-    assert disk.dtype == np.bool_
-    return np.flatnonzero(disk).tolist()
+    rows = frame.select(pl.len()).collect().item()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        hashes = plan.key_hashes(frame)
+        repeated, spilled = repeated_in_memory(hashes), repeated_on_disk(hashes, folder, 128)
+        assert repeated.rows == spilled.rows
+        assert repeated.hashes is not None
+        assert spilled.hashes is not None
+        assert repeated.hashes.tolist() == spilled.hashes.tolist()
+        if repeated.rows == 0:
+            assert find_losers(frame, plan, rows, folder, 128) is None
+            return []
+        candidates = plan.candidates(frame, repeated.hashes)
+        memory = compare_in_memory(candidates, plan, rows)
+        disk = compare_on_disk(plan.candidates(frame), plan, rows, folder, 128)
+        whole = find_losers(frame, plan, rows, folder, 128)
+    found = [[] if flags is None else np.flatnonzero(flags).tolist() for flags in (memory, disk)]
+    assert found[0] == found[1]
+    assert whole is None or np.flatnonzero(whole).tolist() == found[0]
+    assert (whole is None) == (found[0] == [])
+    return found[0]
 
 
 ROWS: list[tuple[str | None, ...]] = [
@@ -79,17 +96,17 @@ ROWS: list[tuple[str | None, ...]] = [
     ],
 )
 def test_only_good_rows_win_or_lose(keep: Any, losers: list[int]) -> None:  # noqa: ANN401 - YAML
-    assert both_ways(plan_for(keep=keep), ROWS) == losers
+    assert both_ways(plan_for(keep=keep), raw(ROWS)) == losers
 
 
 def test_a_row_without_the_order_loses_and_ties_go_to_the_last() -> None:
     rows = [("1", "x", "-5", ""), ("1", "x", "", ""), ("2", "x", "", ""), ("2", "x", "", "")]
-    assert both_ways(plan_for(keep={"latest_by": "order"}), rows) == [1, 2]
+    assert both_ways(plan_for(keep={"latest_by": "order"}), raw(rows)) == [1, 2]
 
 
 def test_no_duplicates_no_rows_no_key() -> None:
-    assert both_ways(plan_for(), ROWS[2:4]) == []
-    assert both_ways(plan_for(), ROWS[8:10]) == []
+    assert both_ways(plan_for(), raw(ROWS[2:4])) == []
+    assert both_ways(plan_for(), raw(ROWS[8:10])) == []
     assert find_losers(raw([]), plan_for(), 0, Path("/nowhere"), 128) is None
     assert find_losers(raw(ROWS), plan_for(key=[]), len(ROWS), Path("/nowhere"), 128) is None
 
@@ -108,7 +125,7 @@ def test_of_each_key_exactly_one_good_row_is_left(
     keep: Any,  # noqa: ANN401 - YAML
 ) -> None:
     plan = plan_for(keep=keep)
-    losers = both_ways(plan, rows)
+    losers = both_ways(plan, raw(rows))
     flags = np.isin(np.arange(len(rows)), losers)
     everything = plan.clean(raw(rows)).good.collect()
     kept = plan.clean(raw(rows), flags).good.collect()
@@ -142,11 +159,7 @@ def test_keys_of_every_type_are_compared_by_value(kind: str, texts: list[str]) -
     frame = raw_rows({"k": texts})
     values = plan.clean(frame).good.collect()["k"]
     expected = [n for n, value in enumerate(values) if value in values.to_list()[n + 1 :]]
-    with TemporaryDirectory() as folder:
-        disk = find_on_disk(frame, plan, len(texts), Path(folder), 128)
-    memory = find_in_memory(frame, plan, len(texts))
-    for flags in (disk, memory):
-        assert ([] if flags is None else np.flatnonzero(flags).tolist()) == expected
+    assert both_ways(plan, frame) == expected
     assert expected or len(set(texts)) == len(texts)
 
 
@@ -167,7 +180,7 @@ def big_partition(folder: Path, rows: int, distinct: int) -> pl.LazyFrame:
     return pl.scan_parquet(path, row_index_name="_row")
 
 
-def test_a_large_partition_is_compared_on_disk_and_leaves_no_file(
+def test_a_large_partition_gives_the_same_every_way_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, distinct = 300_000, 299_000
@@ -177,10 +190,13 @@ def test_a_large_partition_is_compared_on_disk_and_leaves_no_file(
     losers = find_losers(frame, plan_for(), rows, work, 128)
     assert losers is not None
     assert np.flatnonzero(losers).tolist() == list(range(rows - distinct))
-    monkeypatch.setattr(duplicates, "MANY", 10)
-    again = find_losers(frame, plan_for(), rows, work, 128)
-    assert again is not None
-    assert again.tolist() == losers.tolist()
+    monkeypatch.setattr(duplicates, "SMALL", 0)
+    monkeypatch.setattr(duplicates, "HASH_BYTES", 1_000_000)
+    for many in (duplicates.MANY, 10):
+        monkeypatch.setattr(duplicates, "MANY", many)
+        again = find_losers(frame, plan_for(), rows, work, 128)
+        assert again is not None
+        assert again.tolist() == losers.tolist()
     assert list(work.iterdir()) == []
 
 
