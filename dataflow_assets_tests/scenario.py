@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import gzip
 import os
+import shutil
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -298,13 +299,28 @@ telemetry: {enabled: false}
 """
 
 
-def open_world(root: Path) -> Iterator[World]:
-    """Make a world in an empty folder, with the harbour declared, and close it in the end."""
-    home = root / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text(DAGSTER_YAML.replace("HOME", str(home)), encoding="utf-8")
+def make_home(home: Path) -> Path:
+    """Make the storages of a Dagster instance in an empty folder; that takes seconds."""
+    with _instance_at(home) as instance:
+        instance.get_runs(limit=1)
+    return home
+
+
+def open_world(root: Path, home: Path) -> Iterator[World]:
+    """Make a world in an empty folder, with the harbour declared, and close it in the end.
+
+    Args:
+        root: The folder.
+        home: Storages made by `make_home`, to copy.
+    """
+    shutil.copytree(home, root / "home")
     (root / "data" / "inbox" / "harbour").mkdir(parents=True)
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    with _instance_at(root / "home") as instance:
         world = World(root, instance)
         world.declare(HARBOUR, ARRIVALS)
         yield world
+
+
+def _instance_at(home: Path) -> dg.DagsterInstance:
+    (home / "dagster.yaml").write_text(DAGSTER_YAML.replace("HOME", str(home)), encoding="utf-8")
+    return dg.DagsterInstance.from_config(str(home))
