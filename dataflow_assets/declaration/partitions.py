@@ -41,7 +41,7 @@ class Partitions(Declared):
 
     Attributes:
         every: Length of a window: hour, day, week (from Monday) or month.
-        start: The first window's first day.
+        start: The first window's first day: for weeks a Monday, for months the first.
         end: The day after the last window; none means up to now.
         timezone: IANA name of the zone in which windows begin.
         values: The fixed list of partition keys.
@@ -70,7 +70,16 @@ class Partitions(Declared):
             raise ValueError("every: hour needs timezone: UTC, where no hour stands twice in a day")
         elif self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must lie after start {self.start}")
+        else:
+            self._check_start(self.start)
         return self
+
+    def _check_start(self, start: dt.date) -> None:
+        """Refuse to begin amid a window: its files would belong to no partition, unnoticed."""
+        key = self.key_of(dt.datetime.combine(start, dt.time()))
+        first = dt.date.fromisoformat(f"{key}-01"[:10])  # a month's key lacks the day
+        if first != start:
+            raise ValueError(f"start {start} lies amid a {self.every}, which begins on {first}")
 
     def _check_values(self, values: tuple[str, ...]) -> None:
         if not values:

@@ -347,18 +347,19 @@ def prepare_table(connection: duckdb.DuckDBPyConnection, table: EntityTable) -> 
     wanted = table.types()
     columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in wanted.items())
     connection.execute(f"create table if not exists {table.qualified} ({columns})")
-    there = dict(
+    there = dict(  # to DuckDB, upper and lower case are one
         connection.execute(
-            "select column_name, data_type from information_schema.columns "
+            "select lower(column_name), data_type from information_schema.columns "
             "where table_schema = 'normalized' and table_name = ?",
             [table.name],
         ).fetchall()
     )
     for name, kind in wanted.items():
-        if name not in there:
+        known = there.get(name.lower())
+        if known is None:
             connection.execute(f"alter table {table.qualified} add column {quoted(name)} {kind}")
-        elif there[name] != kind:
-            _change_type(connection, table, name, there[name], kind)
+        elif known != kind:
+            _change_type(connection, table, name, known, kind)
     _comment(connection, table)
 
 
