@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -27,6 +27,7 @@ from dataflow_assets.io.duplicates import find_losers
 from dataflow_assets.io.lake import Manifest, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan
+from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 from dataflow_assets.transform.findings import count_findings
 from dataflow_assets.transform.quarantine import quarantine_rows
 from dataflow_assets.transform.rules import contract_rules
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 CLEANED = "cleaned.parquet"
 QUARANTINE = "quarantine.parquet"
 FINDINGS = "findings.parquet"
+SMALL_ROWS = 50_000
+"""Rows up to which a partition is cleaned in memory: streaming pays off only above."""
 CLEANED_CODE = "1"
 """Raised when the same raw rows would give other cleaned rows than before."""
 
@@ -116,11 +119,8 @@ class Cleaner(Workplace):
     def _stage(self, partition: str, raw: Manifest) -> Cleaned:
         """Write cleaned rows and findings to the work folder, and audit them."""
         started = time.monotonic()
-        name, lake, work = self._source.name, self._stores.lake, self._work
+        name, lake = self._source.name, self._stores.lake
         plan = self._plan_for(lake.raw_columns(name, partition))
-        rows = lake.scan("raw", name, partition, row_index="_row")
-        limit = self._stores.memory_limit_mb
-        split = plan.clean(rows, find_losers(rows, plan, raw.rows, work, limit))
         stamp = Manifest(
             data_version=digest(raw.data_version, self._declaration),
             declaration=self._declaration,
@@ -128,21 +128,15 @@ class Cleaner(Workplace):
             fingerprint=raw.fingerprint,
             published_at=dt.datetime.now(dt.UTC),
         )
-        findings = work / FINDINGS
-        pl.collect_all(
-            [
-                split.good.sink_parquet(work / CLEANED, lazy=True, **lake.sink_options(stamp)),
-                split.findings.sink_parquet(findings, lazy=True, **lake.sink_options(stamp)),
-            ],
-            engine="streaming",
-        )
-        quarantine_rows(pl.scan_parquet(findings)).sink_parquet(
-            work / QUARANTINE, engine="streaming", **lake.sink_options(stamp)
-        )
-        tally = count_findings(pl.scan_parquet(findings))
+        try:
+            tally = self._write(plan, partition, raw.rows, lake.sink_options(stamp))
+        except POLARS_ERRORS as error:
+            raise explain(error, f"The contract of {name}").at(
+                source=name, partition=partition
+            ) from error
         counts = Counts(
             received=raw.rows,
-            loaded=count_rows(work / CLEANED),
+            loaded=count_rows(self._work / CLEANED),
             quarantined=tally.quarantined,
             duplicate=tally.duplicate,
             filtered=tally.filtered,
@@ -157,6 +151,30 @@ class Cleaner(Workplace):
             missing_columns=plan.missing_columns,
             failure=self._audit(partition, counts, tally),
         )
+
+    def _write(
+        self, plan: CleaningPlan, partition: str, received: int, options: dict[str, Any]
+    ) -> Tally:
+        """Write cleaned rows and quarantine to the work folder, and count the findings."""
+        rows = self._stores.lake.scan("raw", self._source.name, partition, row_index="_row")
+        small = received <= SMALL_ROWS
+        rows = rows.collect().lazy() if small else rows
+        losers = find_losers(rows, plan, received, self._work, self._stores.memory_limit_mb)
+        if small:
+            split = plan.clean_in_memory(rows.collect(), losers)
+            split.good.collect().write_parquet(self._work / CLEANED, **options)
+            findings = split.findings
+        else:
+            split = plan.clean(rows, losers)
+            findings_path = self._work / FINDINGS
+            good = split.good.sink_parquet(self._work / CLEANED, lazy=True, **options)
+            found = split.findings.sink_parquet(findings_path, lazy=True, **options)
+            pl.collect_all([good, found], engine="streaming")
+            findings = pl.scan_parquet(findings_path)
+        quarantine_rows(findings).sink_parquet(
+            self._work / QUARANTINE, engine="streaming", **options
+        )
+        return count_findings(findings)
 
     def record(self, done: Sequence[Cleaned]) -> None:
         """Write what was published to the ledger."""

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from dataflow_assets.errors import DataflowError
     from dataflow_assets.io.lake import Manifest
 
+SMALL_ROWS = 50_000
+"""Rows up to which a partition is mapped in memory: streaming pays off only above."""
 NORMALIZED_CODE = "1"
 """Raised when the same cleaned rows would give other normalized rows than before."""
 
@@ -138,6 +140,7 @@ class Normalizer(Workplace):
         received = sum(manifest.rows for manifest in cleaned.values())
         staged = self._work / f"{next(self._numbers)}.parquet"
         try:
+            mapped = mapped.collect().lazy() if received <= SMALL_ROWS else mapped
             without_key = self._rows.count_without_key(mapped)
             losers = find_losers(
                 mapped, self._rows, received, self._work, self._stores.memory_limit_mb
