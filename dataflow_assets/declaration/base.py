@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -14,7 +15,21 @@ if TYPE_CHECKING:
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """The name of a source or an entity: part of asset keys, paths and table names."""
 
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^_]")]
+RESERVED = re.compile(r"_|\*\Z|\^.*\$\Z", re.DOTALL)
+"""How names begin that no column may have: technical ones, and what Polars takes for patterns."""
+
+
+def _check_column_name(name: str) -> str:
+    if RESERVED.match(name):
+        raise ValueError(f"{name!r} is reserved, as is all that begins with _ or looks like ^...$")
+    return name
+
+
+ColumnName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128, pattern=r"^[^_]"),
+    AfterValidator(_check_column_name),
+]
 """The name of a column; names that begin with an underscore are kept for technical columns."""
 
 

@@ -12,11 +12,11 @@ line end of a file (the padding of a file whose room was reserved beforehand).
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from dataflow_assets.declaration.base import RESERVED
 from dataflow_assets.errors import ConservationError, HeaderError, UnreadableFileError
 from dataflow_assets.extract.compression import members
 from dataflow_assets.extract.framing import (
@@ -334,17 +335,17 @@ class _Head:
 
 
 def _unique(header: Sequence[str]) -> list[str]:
-    """Return names of columns made of a header's fields: none empty, technical or twice."""
-    names: list[str] = []
+    """Return names of columns made of a header's fields: none empty, reserved or twice."""
+    names: dict[str, None] = {}
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(2))
     for position, field in enumerate(header, start=1):
         name = field.strip().strip(BOM.decode()).strip() or f"column_{position}"
-        name = f"column{name}" if name.startswith("_") else name
-        unique, count = name, 1
+        name = f"column{name}" if RESERVED.match(name) else name
+        unique = name
         while unique in names:
-            count += 1
-            unique = f"{name}_{count}"
-        names.append(unique)
-    return names
+            unique = f"{name}_{next(numbers[name])}"
+        names[unique] = None
+    return list(names)
 
 
 def _without_padding(content: bytes) -> bytes:

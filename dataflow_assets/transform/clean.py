@@ -92,8 +92,8 @@ class CleaningPlan:
         rule_ids: Every rule that the contract implies.
 
     Raises:
-        HeaderError: A required column is gone, or there is an unknown one and the contract is
-            frozen.
+        HeaderError: A required column is gone, or all are, or there is an unknown one and the
+            contract is frozen.
         DeclarationError: A literal of the contract does not fit its column's type.
         ExpressionError: A pattern or an SQL condition of the contract is wrong.
     """
@@ -172,6 +172,13 @@ class CleaningPlan:
 
     def _missing(self) -> tuple[str, ...]:
         missing = [name for name in self._sources if self._sources[name] not in self._raw_columns]
+        if self._raw_columns and len(missing) == len(self._sources):
+            wanted = self._sources[missing[0]]
+            raise HeaderError(
+                "None of the contract's columns was received.",
+                mend=self._header_mend(wanted),
+                culprit=wanted,
+            )
         for name in missing:
             if self.contract.is_required(name):
                 raise HeaderError(

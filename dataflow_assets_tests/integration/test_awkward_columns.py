@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dataflow_assets.errors import DeclarationError
+from dataflow_assets_tests.scenario import changed
 
 if TYPE_CHECKING:
     from dataflow_assets_tests.scenario import World
@@ -55,3 +56,46 @@ def test_entity_columns_that_the_warehouse_takes_for_one_are_refused(world: Worl
     world.declare(SOURCE, {**ENTITY, "columns": {"select": "string", "Select": "string"}})
     with pytest.raises(DeclarationError, match="differ only in upper and lower case"):
         _ = world.definitions
+
+
+def test_headers_that_polars_takes_for_patterns_are_plain_names(world: World) -> None:
+    source = changed(SOURCE, contract={"key": ["a"], "columns": {"a": "string"}})
+    world.declare(source)
+    world.drop(f"{DAY}.csv", "a;*;^.*$;^a$;_file\n1;2;3;4;5\n1;3;4;5;6\n")
+    assert world.materialize(DAY).success
+    (row,) = world.rows("cleaned", DAY, "awkward").to_dicts()
+    assert (row["column*"], row["column^.*$"], row["column^a$"]) == ("3", "4", "5")
+    assert row["column_file"] == "6"
+
+
+@pytest.mark.parametrize("name", ["*", "^.*$", "_file"])
+def test_reserved_names_of_columns_are_refused(world: World, name: str) -> None:
+    world.declare(changed(SOURCE, contract={"columns": {name: "string"}}))
+    with pytest.raises(DeclarationError, match=r"DA101"):
+        _ = world.definitions
+
+
+def test_thousands_of_columns_of_one_name_are_told_apart_at_once(world: World) -> None:
+    world.declare(changed(SOURCE, contract={"columns": {"a": "string"}}))
+    count = 3000
+    world.drop(f"{DAY}.csv", ";".join(["a"] * count) + "\n" + ";".join(["1"] * count) + "\n")
+    assert world.materialize(DAY, select='key:"raw/awkward"').success
+    assert {"a", "a_2", f"a_{count}"} <= set(world.rows("raw", DAY, "awkward").columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [("a,b\n1,2\n", "set delimiter"), ("<html>\n<body>404</body>\n</html>\n", "Columns received")],
+)
+def test_rows_without_any_declared_column_replace_nothing(
+    world: World, text: str, mend: str
+) -> None:
+    world.declare(changed(SOURCE, contract={"columns": {"a": "string", "b": "string"}}))
+    world.drop(f"{DAY}.csv", "a;b\n1;2\n")
+    assert world.materialize(DAY).success
+    world.drop(f"{DAY}.csv", text)
+    run = world.materialize(DAY)
+    (failed,) = [event for event in run.all_events if event.is_step_failure]
+    assert "[DA203] source 'awkward'" in str(failed.step_failure_data.error)
+    assert mend in str(failed.step_failure_data.error)
+    assert world.rows("cleaned", DAY, "awkward").select("a", "b").rows() == [("1", "2")]
