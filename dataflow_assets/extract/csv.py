@@ -456,7 +456,7 @@ class _Splitter:
         good = np.delete(np.arange(records.count), [index for index, _ in ragged])
         rejects: list[tuple[str, int, int]] = [*frame.rejects]
         parts: list[tuple[pa.Table, Indexes]] = [(table, good)]
-        if self._body.header and table.num_rows:
+        if len(self._body.header) > 1 and table.num_rows:  # one column's name may be a value
             parts, repeated = self._without_headers(table, good)
             rejects += [("repeated_header", *records.span(index)) for index in repeated]
         if ragged:

@@ -76,7 +76,7 @@ def _whole(line: int, text: bytes, fields: list[bytes], rules: Rules) -> Row:
     surplus = fields[rules.width :]
     if len(fields) != rules.width and (not rules.fill or any(surplus)):
         return _reject(line, "ragged", text)
-    if rules.header and tuple(fields) == rules.header:
+    if len(rules.header) > 1 and tuple(fields) == rules.header:
         return _reject(line, "repeated_header", text)
     return Row(line, None, fields[: rules.width], None)
 

@@ -198,6 +198,11 @@ def test_comments_preamble_and_repeated_headers_are_no_rows(tmp_path: Path) -> N
     ]
 
 
+def test_in_one_column_the_header_may_be_a_value(tmp_path: Path) -> None:
+    rows = table(snapshot(tmp_path, b"id\n1\nid\n"))
+    assert good(rows) == [("1",), ("id",)]
+
+
 def test_names_of_columns_are_made_usable(tmp_path: Path) -> None:
     taken = snapshot(tmp_path, b'\xef\xbb\xbf id ,"a ""b""",,_x,id,id\n')
     assert header(taken) == ["id", 'a "b"', "column_3", "column_x", "id_2", "id_3"]
