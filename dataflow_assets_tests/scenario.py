@@ -273,12 +273,11 @@ class World:
         """Return what the warehouse holds."""
         return self.stores.warehouse.read(sql)
 
-    def check_history(self, asset: str, check: str) -> list[tuple[bool, str | None]]:
-        """Return whether a check passed and for which partition, newest first."""
+    def check_history(self, asset: str, check: str) -> list[bool]:
+        """Return whether a check passed, newest evaluation first."""
         key = dg.AssetCheckKey(dg.AssetKey(asset.split("/")), check)
         records = self.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
-        evaluations = [record.evaluation for record in records]
-        return [(one.passed, one.partition) for one in evaluations if one is not None]
+        return [record.evaluation.passed for record in records if record.evaluation is not None]
 
 
 DAGSTER_YAML = """
@@ -299,22 +298,23 @@ telemetry: {enabled: false}
 """
 
 
-def make_home(home: Path) -> Path:
-    """Make the storages of a Dagster instance in an empty folder; that takes seconds."""
-    with _instance_at(home) as instance:
+def make_template(root: Path) -> Path:
+    """Make the storages of a Dagster instance for worlds to copy; that takes seconds."""
+    (root / "home").mkdir()
+    with _instance_at(root / "home") as instance:
         instance.get_runs(limit=1)
-    return home
+    return root
 
 
-def open_world(root: Path, home: Path) -> Iterator[World]:
+def open_world(root: Path, template: Path) -> Iterator[World]:
     """Make a world in an empty folder, with the harbour declared, and close it in the end.
 
     Args:
         root: The folder.
-        home: Storages made by `make_home`, to copy.
+        template: Where another world lived; its files and storages are copied.
     """
-    shutil.copytree(home, root / "home")
-    (root / "data" / "inbox" / "harbour").mkdir(parents=True)
+    shutil.copytree(template, root, dirs_exist_ok=True)
+    (root / "data" / "inbox" / "harbour").mkdir(parents=True, exist_ok=True)
     with _instance_at(root / "home") as instance:
         world = World(root, instance)
         world.declare(HARBOUR, ARRIVALS)

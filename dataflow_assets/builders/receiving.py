@@ -152,11 +152,15 @@ def _same(before: Manifest, now: Manifest) -> bool:
 
 
 def _union_of_headers(source: SourceDeclaration, snapshots: Sequence[Snapshot]) -> list[str]:
-    """Return every column that one of the files has, in the order of first appearance."""
+    """Return every column that one of the files has, in the order of first appearance.
+
+    Where no file has a header, as where there is no file, nothing speaks against the contract.
+    """
     columns: dict[str, None] = {}
     for snapshot in snapshots:
         columns |= dict.fromkeys(read_header(snapshot, source.extract.files, source.contract))
-    return list(columns)
+    promised = source.contract.columns.items()
+    return list(columns) or [column.source_name or name for name, column in promised]
 
 
 def _write_rows(
