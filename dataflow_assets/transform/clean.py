@@ -23,7 +23,7 @@ import polars as pl
 
 from dataflow_assets.declaration.contract import Column, LatestBy
 from dataflow_assets.errors import HeaderError
-from dataflow_assets.transform.findings import REASON, as_json, reasons, reject_reason
+from dataflow_assets.transform.findings import as_json, reasons
 from dataflow_assets.transform.parse import text_of, unread_of, value_of
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
@@ -308,8 +308,7 @@ class CleaningPlan:
             .then(pl.lit("duplicate"))
             .otherwise(pl.lit("warned"))
         )
-        broken = reasons((check, self._value(check)) for check in self._checks)
-        why = pl.when(bad & rejected).then(reject_reason()).when(bad | good).then(broken)
+        why = reasons(((check, self._value(check)) for check in self._checks), shown=bad | good)
         row = (
             pl.when(rejected)
             .then("_text")
@@ -317,7 +316,7 @@ class CleaningPlan:
         )
         return (
             outcome.alias("outcome"),
-            why.otherwise(pl.lit([], pl.List(REASON))).alias("reasons"),
+            why.alias("reasons"),
             pl.when(bad).then(row).alias("row"),
         )
 

@@ -19,7 +19,7 @@ def quarantine_rows(findings: pl.LazyFrame) -> pl.LazyFrame:
         "_file",
         "_version",
         "_line",
-        rules=pl.col("reasons").list.eval(pl.element().struct.field("rule")).list.unique(),
+        rules=pl.col("reasons").list.eval(pl.element().struct.field("rule")),
         reasons="reasons",
         row="row",
     )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.errors import HeaderError
 from dataflow_assets.transform.clean import CleaningPlan
-from dataflow_assets.transform.findings import quarantine_rows
+from dataflow_assets.transform.quarantine import quarantine_rows
 from dataflow_assets.transform.rules import contract_rules
 from dataflow_assets_tests.unit.transform.raw_rows import raw_rows
 
@@ -355,3 +355,25 @@ def test_the_ids_in_findings_are_those_of_the_contract() -> None:
     assert found == {"id__type", "id__required", "at__type", "mag__type", "mag__range",
                      "kind__one_of", "note__length", "note__nul_byte"}  # fmt: skip
     assert found <= known
+
+
+def test_rules_over_columns_that_are_missing_and_over_none() -> None:
+    rules = {
+        "never": {"sql": "1 = 2"},
+        "size": {"sql": "mag > 5 or mag is null and note is not null"},
+        "always": {"sql": "true"},
+    }
+    good, findings = outcome_of(
+        {"id": ["1", "2", "3"], "kind": ["quake"] * 3}, rules=rules, where=None
+    )
+    assert good.height == 0
+    assert broken(findings) == [["never", "size"]] * 3
+    assert findings["reasons"][2].to_list() == [
+        {"column": None, "rule": "never", "severity": "quarantine", "value": "{}"},
+        {
+            "column": None,
+            "rule": "size",
+            "severity": "quarantine",
+            "value": '{"mag":null,"note":null}',
+        },
+    ]
