@@ -13,16 +13,15 @@ import errno
 import os
 import shutil
 import tempfile
-import time
 from contextlib import contextmanager
-from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, unquote
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dataflow_assets.errors import (
     ConservationError,
@@ -32,11 +31,10 @@ from dataflow_assets.errors import (
     UnreadableFileError,
 )
 from dataflow_assets.io.ledger import Counts
-from dataflow_assets.io.locks import exclusive
+from dataflow_assets.io.locks import exclusive, try_hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import TracebackType
 
 Layer = Literal["raw", "cleaned", "quarantine"]
@@ -48,8 +46,8 @@ REPEATING = ["_file", "_version", "_reject"]
 """Raw columns with few values, which are worth a dictionary."""
 STAGED_OPTIONS: dict[str, Any] = {"compression": "lz4", "row_group_size": 122_880, "mkdir": True}
 """How Polars writes what is read once and thrown away: in row groups of DuckDB's size."""
-STALE_S = 24 * 3600
-"""Age after which the work folder of a process that is gone is removed."""
+TABLES_AT_ONCE = 256
+"""Small tables that wait side by side; each takes some kilobytes, however few rows it has."""
 
 
 class ReceivedFile(BaseModel):
@@ -155,12 +153,13 @@ class Lake:
         parent = self._root / ".work"
         with _storage_errors(parent):
             parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(str(parent), time.monotonic() // 60)
-            work = tempfile.mkdtemp(prefix=f"{os.getpid()}-{name}-", dir=parent)
+            _remove_abandoned(parent)
+            work, held = _make_held(parent, name)
         try:
-            yield parent / work
+            yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+            os.close(held)
 
     def publish(
         self, staged: Path, layer: Layer, source: str, partition: str, *, rows: int
@@ -178,7 +177,16 @@ class Lake:
             ConservationError: It has another number of rows.
             StorageError: The lake cannot be written.
         """
-        found = count_rows(staged)
+        try:
+            found = count_rows(staged)
+        except pa.ArrowInvalid as error:
+            raise StorageError(
+                f"the staged file cannot be read back: {error}.",
+                mend="Look at the disk's health, then run again; nothing was published.",
+                source=source,
+                partition=partition,
+                culprit=str(staged),
+            ) from error
         if found != rows:
             raise ConservationError(
                 f"the staged file holds {found:,} rows where {rows:,} were written.",
@@ -206,10 +214,12 @@ class Lake:
             return None
         except (OSError, pa.ArrowInvalid) as error:
             raise self._unreadable(path, str(error)) from error
-        text = (footer.metadata or {}).get(KEY.encode())
-        if text is None:
-            raise self._unreadable(path, "it has no manifest")
-        return Manifest.model_validate_json(text).model_copy(update={"rows": footer.num_rows})
+        text = (footer.metadata or {}).get(KEY.encode(), b"")
+        try:
+            manifest = Manifest.model_validate_json(text)
+        except ValidationError as error:
+            raise self._unreadable(path, "it has no manifest of this kind") from error
+        return manifest.model_copy(update={"rows": footer.num_rows})
 
     def raw_columns(self, source: str, partition: str) -> tuple[str, ...]:
         """Return the user columns of a raw partition."""
@@ -275,6 +285,7 @@ class RawWriter:
         self._path = staged
         self._schema = schema
         self._waiting: list[pa.Table] = []
+        self._small: list[pa.Table] = []
         self._rows = self._bytes = 0
 
     def __enter__(self) -> Self:
@@ -300,9 +311,12 @@ class RawWriter:
 
     def write(self, table: pa.Table) -> None:
         """Write some rows; small tables are gathered into one row group."""
-        self._waiting.append(table)
+        self._small.append(table)
         self._rows += table.num_rows
         self._bytes += table.nbytes
+        if len(self._small) >= TABLES_AT_ONCE:
+            self._waiting.append(pa.concat_tables(self._small).combine_chunks())
+            self._small = []
         if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush()
 
@@ -312,10 +326,12 @@ class RawWriter:
         self._writer.add_key_value_metadata({KEY: manifest.model_dump_json()})
 
     def _flush(self) -> None:
-        if self._waiting:
+        if self._rows:
+            table = pa.concat_tables(self._waiting + self._small)
+            fitting = 2 * GROUP_BYTES * self._rows // max(self._bytes, 1)
             with _storage_errors(self._path):
-                self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=GROUP_ROWS)
-        self._waiting, self._rows, self._bytes = [], 0, 0
+                self._writer.write_table(table, row_group_size=min(GROUP_ROWS, max(fitting, 1)))
+        self._waiting, self._small, self._rows, self._bytes = [], [], 0, 0
 
 
 def count_rows(path: Path) -> int:
@@ -352,20 +368,24 @@ def _storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-@lru_cache(maxsize=1)
-def _remove_abandoned(parent: str, minute: float) -> None:  # noqa: ARG001 - once a minute is enough
-    """Remove the work folders of processes that are gone."""
+def _make_held(parent: Path, name: str) -> tuple[Path, int]:
+    """Make a work folder, and lock it for as long as this process lives."""
+    while True:
+        work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+        held = try_hold(work)
+        if held is not None:
+            if work.exists():
+                return work, held
+            os.close(held)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the work folders that nobody holds: their processes were killed.
+
+    A lock says so for processes of other containers too, where a process id says nothing.
+    """
     for entry in os.scandir(parent):
-        pid = entry.name.split("-", 1)[0]
-        if pid.isdigit() and not _alive(int(pid)):
+        held = try_hold(Path(entry.path))
+        if held is not None:
             shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            os.close(held)

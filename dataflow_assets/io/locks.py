@@ -56,6 +56,25 @@ def shared(path: Path, *, timeout_s: float, busy: Callable[[], DataflowError]) -
         yield
 
 
+def try_hold(path: Path) -> int | None:
+    """Lock a file or folder that exists, without waiting.
+
+    Returns:
+        A handle that holds the lock until it is closed, by its owner or because that died; none if
+        another holds it or there is no such path.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
 @contextmanager
 def _holding(
     path: Path, mode: int, timeout_s: float, busy: Callable[[], DataflowError]
