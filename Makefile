@@ -41,7 +41,7 @@ bench: $(READY) ## Measure, and print figures as ratios
 lock: $(READY) ## Lock the newest versions that fit pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--extra dev --no-emit-index-url --no-header pyproject.toml -o requirements.lock.txt
+		--extra dev --no-emit-index-url --no-header --no-strip-extras pyproject.toml -o requirements.lock.txt
 
 clean: ## Remove what the demo and the UI left behind
 	rm -rf data .tmp_dagster_home_*
