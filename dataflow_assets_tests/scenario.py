@@ -11,6 +11,7 @@ import gzip
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -319,6 +320,13 @@ def open_world(root: Path, template: Path) -> Iterator[World]:
         world = World(root, instance)
         world.declare(HARBOUR, ARRIVALS)
         yield world
+
+
+@contextmanager
+def reopen_world(root: Path, lock_timeout_s: float = 30) -> Iterator[World]:
+    """Open a world in another process than the one that made it."""
+    with dg.DagsterInstance.from_config(str(root / "home")) as instance:
+        yield World(root, instance, lock_timeout_s)
 
 
 def _instance_at(home: Path) -> dg.DagsterInstance:
