@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from dagster._core.definitions.events import AssetKey
+    from dagster._core.events import DagsterEventType
     from dagster._core.events.log import EventLogEntry
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy.engine import Connection, Engine
@@ -32,6 +36,19 @@ RUNS_KEPT = 16
 """Run shards whose connections are kept; the one used longest ago is closed for another."""
 BUSY_TIMEOUT_S = 60
 EVENTS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class KeptEngine:
+    """The engine of one file, as long as that is the file of its name.
+
+    Attributes:
+        engine: It has one connection.
+        inode: Which file it has open; another process may have removed it and made it anew.
+    """
+
+    engine: Engine
+    inode: int | None
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
@@ -48,7 +65,9 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         # Dagster batches events only when this variable says how many.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(EVENTS_AT_ONCE))
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._kept: OrderedDict[str, KeptEngine] = OrderedDict()
+        self._inherited: list[OrderedDict[str, KeptEngine]] = []
+        self._owner = os.getpid()
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -68,28 +87,46 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _engine(self, shard: str) -> Engine:
         """Return the shard's engine; the caller holds the lock, so one thread at a time uses it."""
-        engine = self._engines.get(shard)
-        if engine is None:
-            engine = self._engines[shard] = _make_engine(self.conn_string_for_shard(shard))
-        self._engines.move_to_end(shard)
+        self._leave_to_parent()
+        kept = self._kept.get(shard)
+        if kept is not None and kept.inode != _inode(self.path_for_shard(shard)):
+            self._forget(shard)
+            kept = None
+        if kept is None:
+            kept = self._kept[shard] = self._open(shard)
+        self._kept.move_to_end(shard)
+        if len(self._kept) > RUNS_KEPT:
+            self._forget(next(name for name in self._kept if name != INDEX_SHARD_NAME))
+        return kept.engine
+
+    def _open(self, shard: str) -> KeptEngine:
+        if _inode(self.path_for_shard(shard)) is None:
+            self._initialized_dbs.discard(shard)
+        engine = _make_engine(self.conn_string_for_shard(shard))
         if shard not in self._initialized_dbs:
             self._initdb(engine, for_index_shard=shard == INDEX_SHARD_NAME)
             self._initialized_dbs.add(shard)
-        if len(self._engines) > RUNS_KEPT:
-            self._forget(next(name for name in self._engines if name != INDEX_SHARD_NAME))
-        return engine
+        return KeptEngine(engine, _inode(self.path_for_shard(shard)))
+
+    def _leave_to_parent(self) -> None:
+        """Neither use nor close, in a forked child, the parent's connections: SQLite forbids it."""
+        if self._owner != os.getpid():
+            self._inherited.append(self._kept)
+            self._kept = OrderedDict()
+            self._owner = os.getpid()
 
     def _forget(self, shard: str) -> None:
-        engine = self._engines.pop(shard, None)
-        if engine is not None:
-            engine.dispose()
+        kept = self._kept.pop(shard, None)
+        if kept is not None:
+            kept.engine.dispose()
 
     @override
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        """Store the materializations of a range of partitions in two transactions, not in 2 each.
+        """Store many events of one run in few transactions, not in two or three each.
 
-        Dagster hands over batches only of materializations of one asset in one run, so the last of
-        them is what the asset's own row is to say.
+        Dagster hands over what a run plans (of all its assets and checks), and what a step has done
+        to the partitions of an asset. An asset's own row says what the last of its events of a kind
+        says, so only those are written there.
         """
         statements = [self.prepare_insert_event(event) for event in events]
         with self.run_connection(events[0].run_id) as connection:
@@ -97,8 +134,16 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
                 connection.execute(statement)
         with self.index_transaction() as connection:
             ids = [connection.execute(statement).lastrowid for statement in statements]
-            self._store_asset_event_tags(connection, events, ids)
-            self._store_asset_event(connection, events[-1], ids[-1])
+            stored = list(zip(events, ids, strict=True))
+            of_assets = [pair for pair in stored if _kind(pair[0]) in ASSET_EVENTS]
+            if of_assets:
+                self._store_asset_event_tags(connection, *map(list, zip(*of_assets, strict=True)))
+            latest = {(_kind(one), _asset(one)): (one, event_id) for one, event_id in of_assets}
+            for one, event_id in latest.values():
+                self._store_asset_event(connection, one, event_id)
+        for one, event_id in stored:
+            if _kind(one) in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(one, event_id)
 
     @override
     def delete_events(self, run_id: str) -> None:
@@ -118,8 +163,24 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def _close(self) -> None:
         with self._db_lock:
-            for shard in list(self._engines):
+            self._leave_to_parent()
+            for shard in list(self._kept):
                 self._forget(shard)
+
+
+def _kind(event: EventLogEntry) -> DagsterEventType | None:
+    return event.dagster_event_type if event.is_dagster_event else None
+
+
+def _asset(event: EventLogEntry) -> AssetKey | None:
+    return event.dagster_event.asset_key if event.dagster_event else None
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - at every event: a Path takes longer than this
+    except FileNotFoundError:
+        return None
 
 
 def _make_engine(url: str) -> Engine:
