@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from dataflow_assets.transform.rules import RuleId
 
 CONSERVATION = "conservation"
+FILES = "files_found"
+FILES = "files_found"
 SPLIT = "rows_split"
 ROWS = "row_count"
 QUARANTINED = "quarantined_share"
@@ -70,8 +72,10 @@ class Outcome:
 def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     """Return the checks of ``raw/<source>``."""
     key = dg.AssetKey(["raw", source.name])
+    path = source.extract.files.path
     return [
-        dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields.")
+        dg.AssetCheckSpec(FILES, asset=key, description=f"There are files at {path}."),
+        dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields."),
     ]
 
 
@@ -132,7 +136,7 @@ def rule_checks(source: SourceDeclaration) -> dict[str, RuleId]:
             mend="Give the rule another name.",
             source=source.name,
             culprit=twice,
-        ).within("contract", "rules")
+        ).within("contract", "rules", rule.id)
     names: dict[str, str] = {rule.id: rule.id for rule in rules if not FOREIGN.search(rule.id)}
     taken = {*OWN_CHECKS, *names.values()}
     for rule in rules:
@@ -160,6 +164,8 @@ def normalized_check_specs(entity: str) -> list[dg.AssetCheckSpec]:
 
 def raw_outcomes(received: Received) -> Iterator[Outcome]:
     """Evaluate the checks of one raw partition."""
+    files = len(received.manifest.files)
+    yield Outcome(FILES, passed=files > 0, description=f"{files:,} files")
     rejected = sum(file.rejected for file in received.manifest.files)
     yield Outcome(
         SPLIT,
@@ -288,6 +294,8 @@ def check_results(
         for outcome in of_partition:
             found[outcome.name][partition] = outcome
     for name, by_partition in found.items():
+        if by_name[name].key not in context.selected_asset_check_keys:
+            continue
         if len(outcomes) == 1:
             yield from (_result(by_name[name], outcome) for outcome in by_partition.values())
         elif by_partition:

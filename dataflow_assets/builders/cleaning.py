@@ -24,7 +24,7 @@ from dataflow_assets.errors import (
     RowCountError,
 )
 from dataflow_assets.io.duplicates import find_losers
-from dataflow_assets.io.lake import Manifest, count_rows
+from dataflow_assets.io.lake import FINDING_ROWS, Manifest, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
@@ -129,7 +129,7 @@ class Cleaner(Workplace):
             published_at=dt.datetime.now(dt.UTC),
         )
         try:
-            tally = self._write(plan, partition, raw.rows, lake.sink_options(stamp))
+            tally = self._write(plan, partition, raw.rows, stamp)
         except POLARS_ERRORS as error:
             raise explain(error, f"The contract of {name}").at(
                 source=name, partition=partition
@@ -152,29 +152,48 @@ class Cleaner(Workplace):
             failure=self._audit(partition, counts, tally),
         )
 
-    def _write(
-        self, plan: CleaningPlan, partition: str, received: int, options: dict[str, Any]
-    ) -> Tally:
+    def _write(self, plan: CleaningPlan, partition: str, received: int, stamp: Manifest) -> Tally:
         """Write cleaned rows and quarantine to the work folder, and count the findings."""
-        rows = self._stores.lake.scan("raw", self._source.name, partition, row_index="_row")
-        small = received <= SMALL_ROWS
-        rows = rows.collect().lazy() if small else rows
-        losers = find_losers(rows, plan, received, self._work, self._stores.memory_limit_mb)
-        if small:
-            split = plan.clean_in_memory(rows.collect(), losers)
-            split.good.collect().write_parquet(self._work / CLEANED, **options)
-            findings = split.findings
+        lake = self._stores.lake
+        rows = lake.scan("raw", self._source.name, partition, row_index="_row")
+        if received <= SMALL_ROWS:
+            findings = self._write_small(plan, rows.collect(), lake.sink_options(stamp))
         else:
-            split = plan.clean(rows, losers)
-            findings_path = self._work / FINDINGS
-            good = split.good.sink_parquet(self._work / CLEANED, lazy=True, **options)
-            found = split.findings.sink_parquet(findings_path, lazy=True, **options)
-            pl.collect_all([good, found], engine="streaming")
-            findings = pl.scan_parquet(findings_path)
+            findings = self._write_streaming(plan, rows, received, stamp)
         quarantine_rows(findings).sink_parquet(
-            self._work / QUARANTINE, engine="streaming", **options
+            self._work / QUARANTINE, engine="streaming", **lake.sink_options(stamp, FINDING_ROWS)
         )
         return count_findings(findings)
+
+    def _write_small(
+        self, plan: CleaningPlan, rows: pl.DataFrame, options: dict[str, Any]
+    ) -> pl.LazyFrame:
+        """Write the cleaned rows of a small partition, and return its findings."""
+        limit = self._stores.memory_limit_mb
+        losers = find_losers(rows.lazy(), plan, rows.height, self._work, limit)
+        split = plan.clean_in_memory(rows, losers)
+        split.good.collect().write_parquet(self._work / CLEANED, **options)
+        return split.findings
+
+    def _write_streaming(
+        self, plan: CleaningPlan, rows: pl.LazyFrame, received: int, stamp: Manifest
+    ) -> pl.LazyFrame:
+        """Write the cleaned rows of a partition of any size, and return its findings."""
+        limit, lake = self._stores.memory_limit_mb, self._stores.lake
+        split = plan.clean(rows, find_losers(rows, plan, received, self._work, limit))
+        findings = self._work / FINDINGS
+        pl.collect_all(
+            [
+                split.good.sink_parquet(
+                    self._work / CLEANED, lazy=True, **lake.sink_options(stamp)
+                ),
+                split.findings.sink_parquet(
+                    findings, lazy=True, **lake.sink_options(stamp, FINDING_ROWS)
+                ),
+            ],
+            engine="streaming",
+        )
+        return pl.scan_parquet(findings)
 
     def record(self, done: Sequence[Cleaned]) -> None:
         """Write what was published to the ledger."""

@@ -65,7 +65,7 @@ def build_entity(
     def normalized(
         context: dg.AssetExecutionContext, stores: StoresResource
     ) -> Iterator[StepEvent]:
-        opened = stores.open(context.run_id)
+        opened = stores.open(context.run.run_id)
         with failing(context, entity.name), Normalizer(entity, mappings, opened) as normalizer:
             outcomes = run_partitions(context, entity.name, normalizer.stage, normalizer.publish)
         found = {

@@ -14,6 +14,7 @@ from dataflow_assets.builders.steps import (
     StepEvent,
     fail,
     failing,
+    log_materializations,
     materialize_result,
     run_partitions,
 )
@@ -105,7 +106,7 @@ def _raw_asset(
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
-        opened = stores.open(context.run_id)
+        opened = stores.open(context.run.run_id)
         with (
             failing(context, source.name),
             Receiver(source, opened, context.partition_keys) as receiver,
@@ -160,9 +161,10 @@ def _cleaned_asset(
         check_specs=specs,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
     )
     def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
-        opened = stores.open(context.run_id)
+        opened = stores.open(context.run.run_id)
         with failing(context, source.name), Cleaner(source, opened) as cleaner:
             outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
         found = {
@@ -183,6 +185,9 @@ def _cleaned_asset(
         ]
         fail(context, outcomes.failures, tables)
         for key, shown in tables:
-            yield materialize_result(context, key, shown)
+            if key in context.selected_asset_keys:
+                yield materialize_result(context, key, shown)
+            else:  # one cannot be published without the other
+                log_materializations(context, key, shown)
 
     return cleaned

@@ -163,6 +163,21 @@ def materialize_result(
     return dg.MaterializeResult(asset_key=key, data_version=version)
 
 
+def log_materializations(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, shown: Mapping[str, Shown]
+) -> None:
+    """Tell Dagster of partitions that were published though the step does not give their asset."""
+    for partition, one in shown.items():
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=key,
+                partition=partition,
+                metadata=one.metadata,
+                tags={"dagster/data_version": one.data_version},
+            )
+        )
+
+
 def fail(
     context: dg.AssetExecutionContext,
     failures: Mapping[str, DataflowError],
@@ -182,15 +197,7 @@ def fail(
     if not failures:
         return
     for key, shown in done:
-        for partition, one in shown.items():
-            context.log_event(
-                dg.AssetMaterialization(
-                    asset_key=key,
-                    partition=partition,
-                    metadata=one.metadata,
-                    tags={"dagster/data_version": one.data_version},
-                )
-            )
+        log_materializations(context, key, shown)
     first = next(iter(failures.values()))
     if any(error.transient for error in failures.values()) and context.retry_number < RETRIES:
         wait = FIRST_WAIT_S * 2**context.retry_number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter

@@ -71,15 +71,17 @@ class Partitions(Declared):
         elif self.end is not None and self.end <= self.start:
             raise ValueError(f"end {self.end} must lie after start {self.start}")
         else:
-            self._check_start(self.start)
+            self._check_begins("start", self.start)
+            if self.end is not None:
+                self._check_begins("end", self.end)
         return self
 
-    def _check_start(self, start: dt.date) -> None:
-        """Refuse to begin amid a window: its files would belong to no partition, unnoticed."""
-        key = self.key_of(dt.datetime.combine(start, dt.time()))
+    def _check_begins(self, word: str, day: dt.date) -> None:
+        """Refuse a day amid a window: some of its files would belong to no partition, unnoticed."""
+        key = self.key_of(dt.datetime.combine(day, dt.time()))
         first = dt.date.fromisoformat(f"{key}-01"[:10])  # a month's key lacks the day
-        if first != start:
-            raise ValueError(f"start {start} lies amid a {self.every}, which begins on {first}")
+        if first != day:
+            raise ValueError(f"{word} {day} lies amid a {self.every}, which begins on {first}")
 
     def _check_values(self, values: tuple[str, ...]) -> None:
         if not values:

@@ -37,10 +37,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+# Polars reads ahead one row group instead of several: as fast here, with half of the memory.
+os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "1")
 Layer = Literal["raw", "cleaned", "quarantine"]
 KEY = "dataflow"
 """Under which the manifest stands in a Parquet file's metadata."""
-GROUP_ROWS = 100_000
+GROUP_ROWS = 50_000
+"""Rows of a row group: Polars streams with memory in proportion to it."""
+FINDING_ROWS = 2_000
+"""Rows of a row group of findings, which come few at a time from many places."""
 GROUP_BYTES = 16 << 20
 REPEATING = ["_file", "_version", "_reject"]
 """Raw columns with few values, which are worth a dictionary."""
@@ -256,12 +261,17 @@ class Lake:
             )
         return pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=row_index)
 
-    def sink_options(self, manifest: Manifest) -> dict[str, Any]:
-        """Return how Polars writes a partition of the lake, its manifest included."""
+    def sink_options(self, manifest: Manifest, rows: int = GROUP_ROWS) -> dict[str, Any]:
+        """Return how Polars writes a partition of the lake, its manifest included.
+
+        Args:
+            manifest: What the partition is made of.
+            rows: Rows of a row group.
+        """
         return {
             "compression": "zstd",
             "compression_level": 1,
-            "row_group_size": GROUP_ROWS,
+            "row_group_size": rows,
             "metadata": {KEY: manifest.model_dump_json()},
         }
 
