@@ -146,12 +146,18 @@ def drop_awkward(world: World) -> None:
 
 def ships(day: str, *names: str, kind: str = "cargo", draught: str = "4.5", order: int = 1) -> str:
     """Return a plain file of one day with a row for each ship, one minute after another."""
+    return f"{HEADER}\n{ship_rows(day, *names, kind=kind, draught=draught, order=order)}"
+
+
+def ship_rows(
+    day: str, *names: str, kind: str = "cargo", draught: str = "4.5", order: int = 1
+) -> str:
+    """Return the rows alone."""
     date = ".".join(reversed(day.split("-")))
-    rows = [
-        f"{name};{date} {10 + minute // 60}:{minute % 60:02};{draught};{kind};{order}"
+    return "".join(
+        f"{name};{date} {10 + minute // 60}:{minute % 60:02};{draught};{kind};{order}\n"
         for minute, name in enumerate(names)
-    ]
-    return "\n".join([HEADER, *rows, ""])
+    )
 
 
 def changed(declaration: Mapping[str, Any], **changes: object) -> dict[str, Any]:
@@ -275,10 +281,11 @@ class World:
         return self.stores.warehouse.read(sql)
 
     def check_history(self, asset: str, check: str) -> list[bool]:
-        """Return whether a check passed, newest evaluation first."""
+        """Return whether a check passed, newest evaluation first; plans are left out."""
         key = dg.AssetCheckKey(dg.AssetKey(asset.split("/")), check)
         records = self.instance.event_log_storage.get_asset_check_execution_history(key, limit=100)
-        return [record.evaluation.passed for record in records if record.evaluation is not None]
+        evaluations = [record.evaluation for record in records]
+        return [one.passed for one in evaluations if isinstance(one, dg.AssetCheckEvaluation)]
 
 
 DAGSTER_YAML = """

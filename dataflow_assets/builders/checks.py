@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 CONSERVATION = "conservation"
 FILES = "files_found"
 FILES = "files_found"
+KEPT = "files_kept"
+FILES_NAMED = 10
 SPLIT = "rows_split"
 ROWS = "row_count"
 QUARANTINED = "quarantined_share"
@@ -75,6 +77,7 @@ def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     path = source.extract.files.path
     return [
         dg.AssetCheckSpec(FILES, asset=key, description=f"There are files at {path}."),
+        dg.AssetCheckSpec(KEPT, asset=key, description="No file of before has gone."),
         dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields."),
     ]
 
@@ -136,7 +139,7 @@ def rule_checks(source: SourceDeclaration) -> dict[str, RuleId]:
             mend="Give the rule another name.",
             source=source.name,
             culprit=twice,
-        ).within("contract", "rules", rule.id)
+        ).within("contract", "rules", twice)
     names: dict[str, str] = {rule.id: rule.id for rule in rules if not FOREIGN.search(rule.id)}
     taken = {*OWN_CHECKS, *names.values()}
     for rule in rules:
@@ -166,6 +169,12 @@ def raw_outcomes(received: Received) -> Iterator[Outcome]:
     """Evaluate the checks of one raw partition."""
     files = len(received.manifest.files)
     yield Outcome(FILES, passed=files > 0, description=f"{files:,} files")
+    yield Outcome(
+        KEPT,
+        passed=not received.gone,
+        description=f"{len(received.gone):,} files, and their rows, are gone"
+        + "".join(f"; {name}" for name in received.gone[:FILES_NAMED]),
+    )
     rejected = sum(file.rejected for file in received.manifest.files)
     yield Outcome(
         SPLIT,

@@ -22,6 +22,7 @@ from dataflow_assets_tests.scenario import (
     NEXT_DAY,
     changed,
     drop_awkward,
+    ship_rows,
     ships,
 )
 
@@ -118,7 +119,7 @@ def test_every_row_leads_back_to_its_bytes(world: World) -> None:
     ).item()
     version, line = reference.split(":")
     archived = world.query(f"select archived from dataflow.files where version = '{version}'")
-    text = gzip.decompress(open(archived.item(), "rb").read()).decode()  # noqa: SIM115, PTH123
+    text = gzip.decompress((world.settings.lake / archived.item()).read_bytes()).decode()
 
     assert text.splitlines()[int(line) - 1] == "3;cargo;31.03.2024 04:00;Karla"
 
@@ -225,9 +226,7 @@ def test_a_column_that_nobody_requires_may_be_gone(filled: World) -> None:
 
 def test_more_quarantined_than_allowed(filled: World) -> None:
     filled.declare(changed(HARBOUR, checks__quarantined__max_share=0.4), ARRIVALS)
-    filled.drop(
-        f"{DAY}.csv", ships(DAY, "Anna", "Berta", draught="deep") + ships(DAY, "Clara")[38:]
-    )
+    filled.drop(f"{DAY}.csv", ships(DAY, "Anna", "Berta", draught="deep") + ship_rows(DAY, "Clara"))
 
     reason = refused(filled, "cleaned__harbour", "DA301")
 
