@@ -73,7 +73,7 @@ class Cleaned:
     @property
     def counts(self) -> Counts:
         """Rows received, loaded, quarantined, duplicate and filtered."""
-        return self.manifest.counts
+        return self.manifest.counts or Counts()
 
 
 def cleaned_declaration(source: SourceDeclaration) -> str:
@@ -260,6 +260,12 @@ class Cleaner(Workplace):
     def _audit_quarantined(self, counts: Counts, tally: Tally) -> DataflowError | None:
         limit = self._source.checks.quarantined.max_share
         quarantined = counts.quarantined or 0
+        if quarantined and not counts.loaded + (counts.filtered or 0):
+            return QuarantineLimitError(
+                f"all of {counts.received:,} rows break the contract; most often "
+                f"{tally.most_frequent()}.",
+                mend="Correct the data or the contract; the partition stays as it was.",
+            )
         if quarantined <= limit * counts.received:
             return None
         return QuarantineLimitError(

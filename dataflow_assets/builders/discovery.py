@@ -100,6 +100,8 @@ class Discovery:
         settle_s: Seconds for which files must have been left alone.
         most_runs: The most runs to ask for in one look; the rest waits for the next.
         longest: The most partitions in one run.
+        singles: Up to so many changed partitions, each gets a run of its own, so that one that
+            fails leaves the others alone; more are joined, for speed.
     """
 
     finder: FileFinder
@@ -107,6 +109,7 @@ class Discovery:
     settle_s: float
     most_runs: int
     longest: int
+    singles: int = 0
 
     def look(self, cursor: Cursor, keys: Sequence[str], now: float) -> Look:
         """Look at the folder once.
@@ -126,7 +129,8 @@ class Discovery:
         settled, ahead = self._settled(changed, found, cursor, now)
         unseen = set(present).difference(window)
         ahead |= {key: cursor.ahead[key] for key in unseen.intersection(cursor.ahead)}
-        runs = ranges(settled, keys, self.longest)[: self.most_runs]
+        longest = 1 if len(settled) <= self.singles else self.longest
+        runs = ranges(settled, keys, longest)[: self.most_runs]
         asked = {key: settled[key] for run in runs for key in run}
         remembered = _remember(cursor, prints, asked, set(changed) - set(asked), newest)
         return Look(

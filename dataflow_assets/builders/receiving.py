@@ -16,7 +16,7 @@ from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
 from dataflow_assets.extract.csv import raw_schema, read_header, read_rows
-from dataflow_assets.extract.files import FileFinder, fingerprint, take_snapshot
+from dataflow_assets.extract.files import FileFinder, fingerprint, member_version, take_snapshot
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
 from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 
@@ -42,12 +42,14 @@ class Received:
         partition: Which one.
         manifest: What the raw partition holds now.
         failure: Always none: what fails here is raised.
+        gone: Files that the partition was made of before, and that are not there any more.
         unchanged: Whether the same files had been received before, so that nothing was done.
     """
 
     partition: str
     manifest: Manifest
     unchanged: bool
+    gone: tuple[str, ...] = ()
     failure: None = None
 
 
@@ -99,14 +101,20 @@ class Receiver(Workplace):
             received = self._write(staged, stamp, snapshots, started)
             _refuse_vanished(self._source, partition, before, received)
             lake.publish(staged, "raw", name, partition, rows=received.rows)
-        return Received(partition, received, unchanged=False)
+        return Received(partition, received, unchanged=False, gone=_gone(before, received))
 
     def _write(
         self, staged: Path, stamp: Manifest, snapshots: Sequence[Snapshot], started: float
     ) -> Manifest:
         columns = _union_of_headers(self._source, snapshots)
         with RawWriter(staged, raw_schema(columns)) as writer:
-            files = tuple(_write_rows(self._source, shot, columns, writer) for shot in snapshots)
+            files = tuple(
+                file
+                for shot in snapshots
+                for file in _write_rows(
+                    self._source, shot, columns, writer, self._stores.lake.relative(shot.path)
+                )
+            )
             rows = sum(file.rows for file in files)
             manifest = stamp.model_copy(
                 update={
@@ -137,13 +145,20 @@ class Receiver(Workplace):
         path = lake.path("raw", name, received.partition)
         shown = {
             **metadata.partition_metadata(manifest, path, manifest.rows),
-            **metadata.count_metadata(manifest.counts),
+            "received": manifest.rows,
             **metadata.files_metadata(manifest),
             "unchanged": received.unchanged,
         }
         if preview:
             shown["preview"] = metadata.preview(lake.scan("raw", name, received.partition))
         return Shown(manifest.data_version, shown)
+
+
+def _gone(before: Manifest | None, now: Manifest) -> tuple[str, ...]:
+    """Return the files whose rows the partition has lost."""
+    there = {file.name for file in now.files}
+    names = dict.fromkeys(file.name for file in (before.files if before else ()))
+    return tuple(name for name in names if name not in there)
 
 
 def _same(before: Manifest, now: Manifest) -> bool:
@@ -164,24 +179,35 @@ def _union_of_headers(source: SourceDeclaration, snapshots: Sequence[Snapshot]) 
 
 
 def _write_rows(
-    source: SourceDeclaration, snapshot: Snapshot, columns: Sequence[str], writer: RawWriter
-) -> ReceivedFile:
-    rows = rejected = 0
+    source: SourceDeclaration,
+    snapshot: Snapshot,
+    columns: Sequence[str],
+    writer: RawWriter,
+    archived: str,
+) -> tuple[ReceivedFile, ...]:
+    """Write the rows of a file, and return what it holds: itself, or an archive's members."""
+    whole = ReceivedFile(
+        name=snapshot.file.name,
+        version=snapshot.version,
+        size=snapshot.file.size,
+        mtime_ns=snapshot.file.mtime_ns,
+        archived=archived,
+    )
+    members: dict[str, ReceivedFile] = {}
     table: pa.Table
     for table in read_rows(snapshot, source.extract.files, source.contract, columns):
         writer.write(table)
-        rows += table.num_rows
-        rejected += table.num_rows - table.column("_reject").null_count
-    file = snapshot.file
-    return ReceivedFile(
-        name=file.name,
-        version=snapshot.version,
-        size=file.size,
-        mtime_ns=file.mtime_ns,
-        rows=rows,
-        rejected=rejected,
-        archived=str(snapshot.path),
-    )
+        name = table.column("_file")[0].as_py()
+        one = members.get(name, whole)
+        members[name] = one.model_copy(
+            update={
+                "name": name,
+                "version": member_version(snapshot, name),
+                "rows": one.rows + table.num_rows,
+                "rejected": one.rejected + table.num_rows - table.column("_reject").null_count,
+            }
+        )
+    return tuple(members.values()) or (whole,)
 
 
 def _refuse_vanished(

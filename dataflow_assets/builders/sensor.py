@@ -11,17 +11,20 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
+from dagster._utils.schedules import is_valid_cron_string
 
 from dataflow_assets.builders.discovery import Cursor, Discovery, Look
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.stores import Stores, digest
 from dataflow_assets.declaration.source import Sensor, SourceDeclaration
-from dataflow_assets.errors import DataflowError
+from dataflow_assets.errors import DataflowError, DeclarationError
 from dataflow_assets.extract.files import FileFinder
 
 REQUESTS_A_TICK = 50
 """The most runs asked for at once: submitting one takes the daemon about 0.1 s."""
 PARTITIONS_A_RUN = 366
+SINGLE_RUNS = 10
+"""Up to so many changed partitions get a run each; starting one takes some seconds."""
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
@@ -73,6 +76,7 @@ def build_discovery(source: SourceDeclaration, declared: Sensor, stores: Stores)
         settle_s=declared.settle.total_seconds(),
         most_runs=REQUESTS_A_TICK,
         longest=PARTITIONS_A_RUN,
+        singles=SINGLE_RUNS,
     )
 
 
@@ -83,6 +87,12 @@ def build_schedule(
     partitions: dg.PartitionsDefinition[str],
 ) -> dg.ScheduleDefinition:
     """Return the schedule that materializes the last complete partition."""
+    if not is_valid_cron_string(cron):
+        raise DeclarationError(
+            f"{cron!r} is no cron schedule.",
+            mend="Write five fields: minute, hour, day, month and weekday, such as 15 1 * * *.",
+            source=source.name,
+        ).within("automation", "cron")
 
     @dg.schedule(
         name=f"{source.name}_schedule",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-DOCUMENTED = "See documentation/data-schemas.md for all words of a declaration."
+DOCUMENTED = "See documentation/declarations.md for all words of a declaration."
 TYPE_LINE = re.compile(r"^type:\s*[\"']?(dataflow_assets\.\w*)", re.MULTILINE)
 SAID_BEFORE = re.compile(r"^(Value error|Assertion failed), ")
 

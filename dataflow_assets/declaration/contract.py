@@ -114,6 +114,9 @@ class Column(ShortlyDeclared):
         texts = (self.min_length, self.max_length, self.pattern)
         if any(rule is not None for rule in texts) and self.type != "string":
             raise ValueError("min_length, max_length and pattern apply to strings only")
+        low, high = self.min_length, self.max_length
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"min_length {low} is above max_length {high}")
         if self.one_of is not None and not self.one_of:
             raise ValueError("one_of must list at least one value")
         for pair in self.formats if self.type == "boolean" else ():

@@ -95,6 +95,11 @@ class Files(Declared):
                 f"{path!r} holds a brace that is no placeholder; "
                 "allowed are {date:%Y-%m-%d} (any strptime codes) and {partition}"
             )
+        codes = "".join(match[2] or "" for match in PLACEHOLDER.finditer(path))
+        if codes and not any(year in codes for year in ("%Y", "%y", "%s")):
+            raise ValueError(
+                f"{path!r} says no year: a date needs %Y (or %y) somewhere in the path"
+            )
         if ".." in path.split("/"):
             raise ValueError(f"{path!r} leaves its folder: '..' is not allowed")
         return path

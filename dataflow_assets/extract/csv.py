@@ -27,6 +27,7 @@ from pyarrow import csv as arrow_csv
 from dataflow_assets.declaration.base import RESERVED
 from dataflow_assets.errors import ConservationError, HeaderError, UnreadableFileError
 from dataflow_assets.extract.compression import members
+from dataflow_assets.extract.files import member_version
 from dataflow_assets.extract.framing import (
     LINE_END,
     MOST_RECORD_BYTES,
@@ -134,7 +135,8 @@ def read_rows(
                 continue
             sizes = _Sizes(block_bytes, most_record_bytes)
             blocks = _Blocks(reader, files.csv, body, member.name, sizes)
-            splitter = _Splitter(reader, files.csv, body, columns, (member.name, snapshot.version))
+            version = member_version(snapshot, member.name)
+            splitter = _Splitter(reader, files.csv, body, columns, (member.name, version))
             yield from _overlap(blocks.frames(), splitter)
 
 

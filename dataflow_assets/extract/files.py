@@ -415,6 +415,17 @@ def _archive_big(file: FoundFile, stream: BinaryIO, archive: Path) -> Snapshot:
     return snapshot
 
 
+def member_version(snapshot: Snapshot, name: str) -> str:
+    """Return the version of one of the files in a snapshot.
+
+    A file that is no archive is its own member; members of an archive are told apart by name, so
+    that version and line lead to one row.
+    """
+    if name == snapshot.file.name:
+        return snapshot.version
+    return hashlib.sha256(f"{snapshot.version}/{name}".encode()).hexdigest()[:VERSION_DIGITS]
+
+
 def _snapshot(file: FoundFile, digest: str, archive: Path) -> Snapshot:
     version = digest[:VERSION_DIGITS]
     suffixes = SUFFIXES.search(file.path.name)

@@ -63,9 +63,9 @@ class ReceivedFile(BaseModel):
         version: First 16 hex digits of its SHA-256.
         size: Bytes.
         mtime_ns: When it was last written, in nanoseconds since 1970.
+        archived: Where its bytes are, below the lake.
         rows: Rows that it holds.
         rejected: Rows among them that could not be split.
-        archived: Where its bytes are, below the lake.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,9 +74,9 @@ class ReceivedFile(BaseModel):
     version: str
     size: int
     mtime_ns: int
-    rows: int
-    rejected: int
     archived: str
+    rows: int = 0
+    rejected: int = 0
 
 
 class Manifest(BaseModel):
@@ -87,11 +87,11 @@ class Manifest(BaseModel):
         declaration: Digest of what was declared.
         run_id: The run that published it.
         fingerprint: Of the names, sizes and times of the files.
-        counts: What became of the rows, as far as known when the file was written.
+        counts: What became of the rows; none where that is known only once the file is written.
         files: The files of a raw partition.
-        rows: Rows in the file.
+        rows: Rows in the file, as its footer says.
         published_at: When the file was written.
-        duration_s: Seconds that the work took.
+        duration_s: Seconds that the work took, as far as known when the file was written.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -100,7 +100,7 @@ class Manifest(BaseModel):
     declaration: str
     run_id: str
     fingerprint: str
-    counts: Counts = Counts()
+    counts: Counts | None = None
     files: tuple[ReceivedFile, ...] = ()
     rows: int = 0
     published_at: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
@@ -126,6 +126,10 @@ class Lake:
     def archive(self, source: str) -> Path:
         """Return the folder of a source's archived bytes."""
         return self._root / "archive" / source
+
+    def relative(self, path: Path) -> str:
+        """Return a path below the lake as what it stays when the lake is moved."""
+        return path.relative_to(self._root).as_posix()
 
     @contextmanager
     def partition_lock(self, asset: str, partition: str) -> Iterator[None]:

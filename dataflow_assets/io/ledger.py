@@ -78,7 +78,7 @@ class LedgerRow:
             source=source,
             partition=partition,
             layer=layer,
-            counts=manifest.counts,
+            counts=manifest.counts or Counts(),
             data_version=manifest.data_version,
             declaration=manifest.declaration,
             run_id=manifest.run_id,
@@ -120,7 +120,7 @@ class LedgerFile:
         mtime: When it was last written.
         rows: Rows that it holds.
         rejected: Rows among them that could not be split.
-        archived: Where its bytes are.
+        archived: Where its bytes are, below the lake's folder.
     """
 
     source: str

@@ -15,9 +15,7 @@ from dataflow_assets.builders.sensor import REQUESTS_A_TICK
 from dataflow_assets_tests.scenario import (
     ARRIVALS,
     DAY,
-    GAP_DAY,
     HARBOUR,
-    LAST_DAY,
     NEXT_DAY,
     World,
     changed,
@@ -210,28 +208,41 @@ def test_scattered_days_are_spread_over_ticks(ticker: Ticker) -> None:
     assert [first for asked in ticks for first, _ in asked] == days
 
 
-def test_neighbours_are_one_run(ticker: Ticker) -> None:
-    for day in (GAP_DAY, DAY, NEXT_DAY, LAST_DAY):
+def many_days(ticker: Ticker) -> list[str]:
+    """Drop files for two stretches of neighbouring days, more than get a run each."""
+    days = [f"2024-04-{day:02}" for day in (*range(2, 11), *range(15, 21))]
+    for day in days:
+        ticker.world.drop(f"{day}.csv", ships(day, "Anna", "Berta"))
+    return days
+
+
+def test_a_few_partitions_get_a_run_each(ticker: Ticker) -> None:
+    for day in (DAY, NEXT_DAY):
         ticker.world.drop(f"{day}.csv", ships(day, "Anna"))
 
-    assert ticker.tick() == [(GAP_DAY, NEXT_DAY), (LAST_DAY, LAST_DAY)]
+    assert ticker.tick() == [(DAY, DAY), (NEXT_DAY, NEXT_DAY)]
+
+
+def test_many_neighbours_are_one_run(ticker: Ticker) -> None:
+    many_days(ticker)
+
+    assert ticker.tick() == [("2024-04-02", "2024-04-10"), ("2024-04-15", "2024-04-20")]
 
 
 def test_the_runs_that_are_asked_for_feed_every_table(ticker: Ticker) -> None:
     world = ticker.world
-    for day in (DAY, NEXT_DAY):
-        world.drop(f"{day}.csv", ships(day, "Anna", "Berta"))
+    days = many_days(ticker)
     ticker.tick()
-    (request,) = ticker.asked
     job = world.definitions.resolve_job_def("harbour_job")
 
-    result = job.execute_in_process(
-        instance=world.instance, run_config=request.run_config, tags=dict(request.tags)
-    )
+    for request in ticker.asked:
+        result = job.execute_in_process(
+            instance=world.instance, run_config=request.run_config, tags=dict(request.tags)
+        )
+        assert result.success
 
-    assert result.success
     rows = world.query("select _partition, count(*) from normalized.arrivals group by 1 order by 1")
-    assert rows.rows() == [(DAY, 2), (NEXT_DAY, 2)]
+    assert rows.rows() == [(day, 2) for day in days]
 
 
 def test_a_folder_that_is_not_there_is_said_so(world: World) -> None:
