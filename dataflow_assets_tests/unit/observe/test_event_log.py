@@ -75,7 +75,7 @@ def make_asset(name: str, *, fails: bool = False) -> dg.AssetsDefinition:
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[dg.AssetCheckSpec("sound", asset=name)],
     )
-    def compute() -> dg.MaterializeResult:  # type: ignore[type-arg] - Dagster knows the bare class
+    def compute() -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows the bare class
         if fails:
             raise ValueError(name)
         return dg.MaterializeResult(
@@ -104,7 +104,7 @@ def tables_after_a_range(folder: Path, storage: tuple[str, str]) -> dict[str, li
 
 
 def log_often(folder: Path, run_id: str) -> None:
-    with open_instance(folder) as opened:
+    with dg.DagsterInstance.from_config(str(folder)) as opened:
         for number in range(EVENTS):
             log_to_run(opened, run_id)
             opened.report_runless_asset_event(
