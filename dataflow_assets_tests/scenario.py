@@ -303,6 +303,7 @@ schedule_storage:
   config: {base_dir: HOME/schedules}
 run_coordinator: {module: dagster._core.run_coordinator, class: QueuedRunCoordinator}
 telemetry: {enabled: false}
+nux: {enabled: false}
 """
 
 

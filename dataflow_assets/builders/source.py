@@ -78,7 +78,7 @@ def _spec(
         group_name=source.name,
         owners=list(source.owners),
         tags=source.tags,
-        kinds={"parquet", "polars"},
+        kinds={layer, "parquet", "polars"},  # the graph shows the last part of a key only
         **more,  # type: ignore[arg-type]
     )
 

@@ -18,6 +18,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
 )
+from dagster_shared.record import replace
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import StaticPool
 from typing_extensions import override
@@ -144,6 +145,23 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         for one, event_id in stored:
             if _kind(one) in ASSET_CHECK_EVENTS:
                 self.store_asset_check_event(one, event_id)
+
+    @override
+    def _store_asset_check_evaluation_planned(
+        self, event: EventLogEntry, event_id: int | None
+    ) -> None:
+        """Store a planned check once, not once for each partition of the run.
+
+        The evaluation of a check without partitions takes the place of a plan without partitions.
+        Plans for partitions would stay for ever, and the UI would call the check skipped in them.
+        """
+        dagster_event = event.dagster_event
+        if dagster_event is not None:
+            planned = replace(dagster_event.event_specific_data, partitions_subset=None)
+            dagster_event = dagster_event._replace(event_specific_data=planned)
+        super()._store_asset_check_evaluation_planned(
+            event._replace(dagster_event=dagster_event), event_id
+        )
 
     @override
     def delete_events(self, run_id: str) -> None:

@@ -397,9 +397,14 @@ def test_the_lineage_leads_from_the_files_to_the_entity(world: World) -> None:
     ("asset", "group", "kinds", "text"),
     [
         ("files/harbour", "harbour", {"csv"}, "harbour/{date:%Y-%m-%d}*"),
-        ("raw/harbour", "harbour", {"parquet", "polars"}, "Ships that entered the harbour"),
-        ("cleaned/harbour", "harbour", {"parquet", "polars"}, "honour the contract"),
-        ("quarantine/harbour", "harbour", {"parquet", "polars"}, "break the contract"),
+        ("raw/harbour", "harbour", {"raw", "parquet", "polars"}, "Ships that entered the harbour"),
+        ("cleaned/harbour", "harbour", {"cleaned", "parquet", "polars"}, "honour the contract"),
+        (
+            "quarantine/harbour",
+            "harbour",
+            {"quarantine", "parquet", "polars"},
+            "break the contract",
+        ),
         ("normalized/arrivals", "arrivals", {"duckdb", "table"}, "Every arrival once."),
     ],
 )

@@ -418,3 +418,20 @@ def test_downstream_of_a_failure_nothing_runs(filled: World) -> None:
 
     started = {event.step_key for event in result.all_events if event.is_step_start}
     assert started == {"raw__harbour"}
+
+
+def test_a_check_that_was_evaluated_is_not_called_skipped(filled: World) -> None:
+    filled.drop(f"{NEXT_DAY}.csv", ships(NEXT_DAY, "Anna"))
+    filled.materialize(DAY, NEXT_DAY)
+    storage = filled.instance.event_log_storage
+    checks = filled.definitions.resolve_asset_graph().asset_check_keys
+
+    left = {
+        key.name
+        for key in checks
+        for record in storage.get_asset_check_execution_history(key, limit=100)
+        if record.status.value == "PLANNED"
+    }
+
+    assert len(checks) > 20
+    assert not left
