@@ -198,12 +198,12 @@ class Cleaner(Workplace):
     def record(self, done: Sequence[Cleaned]) -> None:
         """Write what was published to the ledger."""
         name = self._source.name
-        rows = [
-            LedgerRow.of(layer, name, one.partition, one.manifest)
-            for one in done
-            for layer in ("cleaned", "quarantine")
-            if one.failure is None
-        ]
+        rows = []
+        for one in done:
+            counts = Counts(received=one.counts.received, loaded=one.counts.quarantined or 0)
+            quarantine = one.manifest.model_copy(update={"counts": counts})
+            rows.append(LedgerRow.of("cleaned", name, one.partition, one.manifest))
+            rows.append(LedgerRow.of("quarantine", name, one.partition, quarantine))
         self._stores.warehouse.record(rows, [])
 
     def show(self, layer: Layer, cleaned: Cleaned, *, preview: bool) -> Shown:

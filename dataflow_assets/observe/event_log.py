@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
@@ -152,8 +154,8 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     ) -> None:
         """Store a planned check once, not once for each partition of the run.
 
-        The evaluation of a check without partitions takes the place of a plan without partitions.
-        Plans for partitions would stay for ever, and the UI would call the check skipped in them.
+        Plans for partitions would stay beside the result of a check that has no partitions, and the
+        UI would call the check skipped in each of them.
         """
         dagster_event = event.dagster_event
         if dagster_event is not None:
@@ -162,6 +164,27 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         super()._store_asset_check_evaluation_planned(
             event._replace(dagster_event=dagster_event), event_id
         )
+
+    @override
+    def _update_asset_check_evaluation(self, event: EventLogEntry, event_id: int | None) -> None:
+        """Store the evaluation of a whole check as the latest, after those of single partitions.
+
+        Dagster would write it where the plan is: before them all, so that one of them would stand
+        for the check.
+        """
+        evaluation = event.dagster_event and event.dagster_event.event_specific_data
+        if isinstance(evaluation, AssetCheckEvaluation) and evaluation.partition is None:
+            rows = AssetCheckExecutionsTable.c
+            with self.index_connection() as connection:
+                connection.execute(
+                    AssetCheckExecutionsTable.delete().where(
+                        rows.asset_key == evaluation.asset_key.to_string(),
+                        rows.check_name == evaluation.check_name,
+                        rows.run_id == event.run_id,
+                        rows.partition.is_(None),
+                    )
+                )
+        super()._update_asset_check_evaluation(event, event_id)
 
     @override
     def delete_events(self, run_id: str) -> None:
