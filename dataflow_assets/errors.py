@@ -197,3 +197,9 @@ class StorageError(DataflowError):
 
     code = "DA505"
     transient = True
+
+
+class UnpartitionedRunError(DataflowError):
+    """A run was asked for without saying for which partitions."""
+
+    code = "DA506"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import dagster as dg
 
 from dataflow_assets.builders.stores import digest
-from dataflow_assets.errors import DataflowError
+from dataflow_assets.errors import DataflowError, UnpartitionedRunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -87,8 +87,19 @@ def failing(context: dg.AssetExecutionContext, name: str) -> Iterator[None]:
 
     Raises:
         RetryRequested: The failure is transient, and there are tries left.
-        Failure: It is not, or it failed once too often.
+        Failure: It is not, it failed once too often, or the run has no partitions.
     """
+    if not context.run.is_partitioned:
+        raise dg.Failure(
+            str(
+                UnpartitionedRunError(
+                    "the run is for no partition; checks cannot be executed by themselves.",
+                    mend="Materialize the asset for a partition: that evaluates its checks.",
+                    source=name,
+                )
+            ),
+            allow_retries=False,
+        )
     try:
         yield
     except DataflowError as error:

@@ -436,3 +436,27 @@ def test_the_latest_evaluation_of_a_check_is_that_of_the_whole_range(filled: Wor
         latest[key.name] = evaluation.passed
     assert not latest["draught__type"]
     assert latest["conservation"]
+
+
+def test_a_check_cannot_be_executed_by_itself_and_says_so(filled: World) -> None:
+    key = dg.AssetCheckKey(dg.AssetKey(["cleaned", "harbour"]), "row_count")
+    job = dg.define_asset_job("check_only", selection=dg.AssetSelection.checks(key))
+    definitions = dg.Definitions.merge(filled.definitions, dg.Definitions(jobs=[job]))
+
+    result = definitions.resolve_job_def("check_only").execute_in_process(
+        instance=filled.instance, raise_on_error=False
+    )
+
+    assert "[DA506]" in failures(result)["cleaned__harbour"]
+    assert "Materialize the asset for a partition" in failures(result)["cleaned__harbour"]
+
+
+def test_cleaned_alone_can_be_materialized(filled: World) -> None:
+    filled.declare(changed(HARBOUR, contract__columns__draught__max=4), ARRIVALS)
+    filled.drop(f"{DAY}.csv", ships(DAY, "Anna") + ship_rows(DAY, "Berta", draught="3"))
+    assert filled.materialize(DAY, select="key:raw/harbour").success
+
+    assert filled.materialize(DAY, select="key:cleaned/harbour").success
+
+    assert [filled.rows(layer, DAY).height for layer in LAYERS] == [2, 1, 1]
+    assert data_versions(filled)["cleaned/harbour"] == data_versions(filled)["quarantine/harbour"]
