@@ -1,0 +1,189 @@
+"""What a declaration's words mean, and which of them do not go together."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from dataflow_assets.declaration.contract import Column, Contract
+from dataflow_assets.declaration.entity import EntityDeclaration
+from dataflow_assets.declaration.extract import CsvDialect, Files
+from dataflow_assets.declaration.partitions import Partitions
+from dataflow_assets.declaration.source import Checks, Duration, SourceDeclaration
+from dataflow_assets_tests.scenario import ARRIVALS, HARBOUR, changed
+
+DURATION: TypeAdapter[dt.timedelta] = TypeAdapter(Duration)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("15m", 900), ("26h", 93_600), ("2d", 172_800), ("0s", 0)]
+)
+def test_a_duration(text: str, seconds: int) -> None:
+    assert DURATION.validate_python(text) == dt.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "1.5h", "-3m", "26 h", "1w", "30S", "PT30S"])
+def test_no_duration(text: str) -> None:
+    with pytest.raises(ValidationError, match="is no duration, such as 30s"):
+        DURATION.validate_python(text)
+
+
+def test_a_column_may_be_its_type_alone() -> None:
+    assert Column.model_validate("int64") == Column(type="int64")
+
+
+@pytest.mark.parametrize("kind", ["decimal(1,0)", "decimal(38, 38)", "decimal(4, 2)", "timestamp"])
+def test_a_type(kind: str) -> None:
+    assert Column(type=kind).type == kind
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "str", "Int64", "decimal", "decimal(39, 0)", "decimal(0, 0)", "decimal(3, 4)"]
+)
+def test_no_type(kind: str) -> None:
+    with pytest.raises(ValidationError, match="is no type; allowed are string, int8"):
+        Column(type=kind)
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ({"type": "string", "min": 1}, "min and max do not apply to string"),
+        ({"type": "boolean", "max": 1}, "min and max do not apply to boolean"),
+        ({"type": "int64", "pattern": "1"}, "apply to strings only"),
+        ({"type": "int64", "max_length": 1}, "apply to strings only"),
+        ({"type": "int64", "formats": ["%d"]}, "formats do not apply to int64"),
+        ({"type": "boolean", "formats": ["yes"]}, "no pair of words"),
+        ({"type": "boolean", "formats": ["yes/"]}, "no pair of words"),
+        ({"one_of": []}, "at least one value"),
+        ({"timezone": "Mars"}, "no IANA time zone"),
+        ({"min_length": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_words_of_a_column_that_do_not_go_together(column: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Column.model_validate(column)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"columns": {}}, "at least 1 item"),
+        ({"columns": {"a": "string", "A": "string"}, "key": []}, "upper and lower case"),
+        ({"columns": {"a": {"source_name": "b"}, "b": "string"}}, "same source_name"),
+        ({"columns": {"_a": "string"}}, "String should match"),
+        ({"columns": {"": "string"}}, "at least 1 character"),
+        ({"keep": "newest"}, "first"),
+        ({"rules": {"Bad": {"sql": "true"}}}, "String should match"),
+        ({"rules": {"bad": {"sql": ""}}}, "at least 1 character"),
+    ],
+)
+def test_words_of_a_contract_that_do_not_go_together(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Contract.model_validate({"columns": {"a": "string"}, **changes})
+
+
+def test_columns_of_the_key_are_required() -> None:
+    contract = Contract.model_validate({"columns": {"a": "string", "b": "string"}, "key": ["a"]})
+
+    assert (contract.is_required("a"), contract.is_required("b")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "reason"),
+    [
+        ({}, "give either every and start"),
+        ({"every": "day"}, "needs start"),
+        ({"every": "year", "start": "2024-01-01"}, "'hour', 'day', 'week' or 'month'"),
+        ({"every": "day", "start": "2024-01-02", "end": "2024-01-02"}, "must lie after start"),
+        ({"every": "hour", "start": "2024-01-01", "timezone": "Europe/Berlin"}, "timezone: UTC"),
+        ({"values": []}, "at least one"),
+        ({"values": ["a", "a"]}, "twice"),
+        ({"values": ["a/b"]}, "String should match"),
+        ({"values": [".."]}, "String should match"),
+        ({"values": ["a"], "start": "2024-01-01"}, "belong to windows of time"),
+    ],
+)
+def test_words_of_partitions_that_do_not_go_together(
+    partitions: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        Partitions.model_validate(partitions)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "reason"),
+    [
+        ({"delimiter": ""}, "at least 1 character"),
+        ({"delimiter": '"'}, "different characters"),
+        ({"delimiter": "\n"}, "line end"),
+        ({"quote": "''"}, "at most 1 character"),
+        ({"quote": "\u201c"}, "ASCII"),
+        ({"encoding": "utf-9"}, "no encoding"),
+        ({"encoding": "base64"}, "no text encoding"),
+        ({"skip_lines": -1}, "greater than or equal to 0"),
+        ({"header": "search"}, "find"),
+    ],
+)
+def test_words_of_a_dialect_that_do_not_go_together(dialect: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        CsvDialect.model_validate(dialect)
+
+
+@pytest.mark.parametrize("path", ["a/{day}.csv", "a/{.csv", "../a.csv", "a/../b.csv", ""])
+def test_paths_that_are_refused(path: str) -> None:
+    with pytest.raises(ValidationError):
+        Files(path=path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"partitions": {"values": ["a", "b"]}}, "needs partitions: {every"),
+        (
+            {"partitions": {"values": ["a", "b"]}, "extract__files__path": "x/*.csv"},
+            r"need a \{partition\} in the path",
+        ),
+        ({"extract__files__csv__header": False}, "drop source_name"),
+        ({"automation__cron": "15 1 * *"}, "String should match"),
+        ({"tags": {"a": 1}}, "valid string"),
+    ],
+)
+def test_words_of_a_source_that_do_not_go_together(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        SourceDeclaration.model_validate(changed(HARBOUR, **changes))
+
+
+def test_a_share_is_no_percentage() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 1"):
+        Checks.model_validate({"quarantined": {"max_share": 5}})
+
+
+def test_preferred_sources_win_and_the_rest_follow_in_order() -> None:
+    mapping = {"id": "x"}
+    entity = EntityDeclaration.model_validate(
+        {
+            "name": "e",
+            "key": ["id"],
+            "columns": {"id": "string"},
+            "from": {"a": mapping, "b": mapping, "c": mapping},
+            "prefer": ["c"],
+        }
+    )
+
+    assert entity.precedence() == ("c", "a", "b")
+
+
+@pytest.mark.parametrize(("written", "sql"), [(1, "1"), (1.5, "1.5"), (True, "true"), ("a", "a")])
+def test_constants_of_a_mapping_may_be_written_as_yaml(written: object, sql: str) -> None:
+    entity = EntityDeclaration.model_validate(changed(ARRIVALS, from__harbour__rank=written))
+
+    assert entity.mappings["harbour"]["rank"] == sql
+
+
+def test_declarations_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Column(type="int64").type = "string"  # type: ignore[misc]
