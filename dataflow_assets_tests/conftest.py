@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from typing_extensions import override
+from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
 from dataflow_assets_tests.scenario import DAY, make_template, open_world, ships
 
@@ -12,9 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from xdist.remote import Producer  # type: ignore[import-untyped]
+
     from dataflow_assets_tests.scenario import World
 
+END_TO_END = "dataflow_assets_tests/e2e/"
 VARIABLES = ("DATA_DIR", "FILES_DIR", "DUCKDB_PATH", "DECLARATIONS_DIR", "DAGSTER_HOME")
+
+
+class OneWorkerForAllEndToEnd(LoadGroupScheduling):  # type: ignore[misc] - it has no types
+    """Spreads tests over workers, but gives all end-to-end tests to one: they share a server.
+
+    pytest-xdist 3.8 does not see its own mark for this with pytest 9.2 (pytest-xdist issue 1386).
+    """
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        return END_TO_END if nodeid.startswith(END_TO_END) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
+    return OneWorkerForAllEndToEnd(config, log)
 
 
 @pytest.fixture(autouse=True)

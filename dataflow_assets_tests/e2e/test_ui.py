@@ -40,8 +40,6 @@ GROUP = "/locations/dataflow_assets/asset-groups/coastal_network/lineage"
 CLEANED = "/assets/cleaned/coastal_network"
 ENTITY = "/assets/normalized/seismic_events"
 
-pytestmark = pytest.mark.xdist_group("e2e")
-
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
