@@ -22,7 +22,7 @@ END_TO_END = "dataflow_assets_tests/e2e/"
 VARIABLES = ("DATA_DIR", "FILES_DIR", "DUCKDB_PATH", "DECLARATIONS_DIR", "DAGSTER_HOME")
 
 
-class OneWorkerForAllEndToEnd(LoadGroupScheduling):  # type: ignore[misc] - it has no types
+class OneWorkerForAllEndToEnd(LoadGroupScheduling):  # type: ignore[misc]
     """Spreads tests over workers, but gives all end-to-end tests to one: they share a server.
 
     pytest-xdist 3.8 does not see its own mark for this with pytest 9.2 (pytest-xdist issue 1386).

@@ -263,11 +263,12 @@ def test_a_hundred_thousand_files_are_seen_in_one_tick(ticker: Ticker) -> None:
 
     begin = time.monotonic()
     asked = ticker.tick()
+    first_s = time.monotonic() - begin
     quiet = ticker.tick()
-    both_s = time.monotonic() - begin
+    second_s = time.monotonic() - begin - first_s
 
     assert (len(asked), quiet) == (10, [])
-    assert both_s < TICK_TIMEOUT_S
+    assert max(first_s, second_s) < TICK_TIMEOUT_S
 
 
 def skip_reason(ticker: Ticker) -> str | None:
