@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from dataflow_assets.extract.files import Snapshot
     from dataflow_assets.extract.framing import Indexes, Positions
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 14
 LINES_TO_SEARCH = 100
 THREADS = 2

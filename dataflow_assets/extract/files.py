@@ -11,14 +11,13 @@ import datetime as dt
 import errno
 import hashlib
 import os
-import queue
 import re
 import tempfile
-import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 from zoneinfo import ZoneInfo
 
 from dataflow_assets.declaration.extract import PLACEHOLDER
@@ -26,6 +25,7 @@ from dataflow_assets.errors import FileChangedError, StorageError, UnreadableFil
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
+    from io import FileIO
 
     from dataflow_assets.declaration.extract import Files
     from dataflow_assets.declaration.partitions import Partitions
@@ -50,7 +50,7 @@ DATE_CODES = {
 }
 """How a strptime code looks; whether the digits make a date is left to strptime itself."""
 
-COPY_BYTES = 4 << 20
+COPY_BYTES = 1 << 20
 SMALL_BYTES = 8 << 20
 VERSION_DIGITS = 16
 
@@ -384,7 +384,7 @@ def take_snapshot(file: FoundFile, archive: Path) -> Snapshot:
         raise _unreadable(file.path, error) from error
 
 
-def _archive_small(file: FoundFile, stream: BinaryIO, archive: Path) -> Snapshot:
+def _archive_small(file: FoundFile, stream: FileIO, archive: Path) -> Snapshot:
     """Hash in memory first: a version that is archived already is not written at all."""
     content = stream.read(file.size + 1) or b""
     while len(content) < file.size and (more := stream.read(file.size + 1 - len(content))):
@@ -398,16 +398,17 @@ def _archive_small(file: FoundFile, stream: BinaryIO, archive: Path) -> Snapshot
     return snapshot
 
 
-def _archive_big(file: FoundFile, stream: BinaryIO, archive: Path) -> Snapshot:
-    """Hash and write side by side, each chunk held by both."""
+def _archive_big(file: FoundFile, stream: FileIO, archive: Path) -> Snapshot:
+    """Hash each chunk while it is written; one buffer serves for all of them."""
     digest = hashlib.sha256()
     size = 0
-    with _Draft(archive) as draft:
-        with _Background(draft) as writer:
-            while size <= file.size and (chunk := stream.read(COPY_BYTES)):
-                writer.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
+    buffer = memoryview(bytearray(COPY_BYTES))
+    with _Draft(archive) as draft, ThreadPoolExecutor(1, "archive-hash") as pool:
+        while size <= file.size and (read := stream.readinto(buffer)):
+            hashed = pool.submit(digest.update, buffer[:read])
+            draft.write(buffer[:read])
+            hashed.result()
+            size += read
         _check_complete(file, stream, size)
         snapshot = _snapshot(file, digest.hexdigest(), archive)
         if not _is_archived(snapshot):
@@ -442,13 +443,13 @@ def _is_archived(snapshot: Snapshot) -> bool:
         raise _unwritable(snapshot.path, error) from error
 
 
-def _check_complete(file: FoundFile, stream: BinaryIO, size: int) -> None:
+def _check_complete(file: FoundFile, stream: FileIO, size: int) -> None:
     if size != file.size:
         raise _changed(file, f"had {file.size} bytes and now has another number")
     _check_unchanged(file, stream)
 
 
-def _check_unchanged(file: FoundFile, stream: BinaryIO) -> None:
+def _check_unchanged(file: FoundFile, stream: FileIO) -> None:
     stat = os.fstat(stream.fileno())
     if (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns):
         raise _changed(file, "was written to since it was found")
@@ -490,7 +491,7 @@ class _Draft:
         self._stream.close()
         self._path.unlink(missing_ok=True)
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         rest = memoryview(content)
         try:
             while rest:
@@ -507,37 +508,3 @@ class _Draft:
             self._path.replace(path)
         except OSError as error:
             raise _unwritable(path, error) from error
-
-
-class _Background:
-    """Writes to a draft in a thread of its own, a few chunks behind at most."""
-
-    def __init__(self, draft: _Draft) -> None:
-        self._draft = draft
-        self._chunks: queue.Queue[bytes] = queue.Queue(maxsize=4)
-        self._failure: StorageError | None = None
-        self._thread = threading.Thread(target=self._run, name="archive-writer")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._chunks.put(b"")
-        self._thread.join()
-        if self._failure is not None and kind is None:
-            raise self._failure
-
-    def write(self, chunk: bytes) -> None:
-        if self._failure is not None:
-            raise self._failure
-        self._chunks.put(chunk)
-
-    def _run(self) -> None:
-        while chunk := self._chunks.get():
-            if self._failure is not None:
-                continue  # the reader must not wait for a full queue for ever
-            try:
-                self._draft.write(chunk)
-            except StorageError as error:
-                self._failure = error
