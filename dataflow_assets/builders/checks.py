@@ -7,12 +7,18 @@ a partition is published; the steps do, and their checks show it.
 from __future__ import annotations
 
 import re
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.events import (
+    DagsterEvent,
+    DagsterEventBatchMetadata,
+    DagsterEventType,
+)
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.errors import DeclarationError
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     from dataflow_assets.transform.rules import RuleId
 
 CONSERVATION = "conservation"
-FILES = "files_found"
 FILES = "files_found"
 KEPT = "files_kept"
 FILES_NAMED = 10
@@ -308,8 +313,7 @@ def check_results(
         if len(outcomes) == 1:
             yield from (_result(by_name[name], outcome) for outcome in by_partition.values())
         elif by_partition:
-            for evaluation in _evaluations(by_name[name], by_partition):
-                context.log_event(evaluation)
+            _log(context, list(_evaluations(by_name[name], by_partition)))
             yield _summary(by_name[name], by_partition)
 
 
@@ -342,6 +346,20 @@ def _evaluations(
             metadata=outcome.metadata,
             partition=partition,
             blocking=spec.blocking,
+        )
+
+
+def _log(context: dg.AssetExecutionContext, evaluations: Sequence[dg.AssetCheckEvaluation]) -> None:
+    """Tell Dagster of evaluations in one batch; by `context.log_event` each is one by itself."""
+    step, batch = context.get_step_execution_context(), str(uuid.uuid4())
+    for number, evaluation in enumerate(evaluations, start=1):
+        DagsterEvent.from_step(
+            DagsterEventType.ASSET_CHECK_EVALUATION,
+            step,
+            evaluation,
+            f"{evaluation.check_name} {'passes' if evaluation.passed else 'fails'} in "
+            f"{evaluation.partition}: {evaluation.description}",
+            DagsterEventBatchMetadata(batch, is_end=number == len(evaluations)),
         )
 
 

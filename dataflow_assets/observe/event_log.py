@@ -7,6 +7,7 @@ days stores thousands. The files are the same, so one can go back to Dagster's c
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluation
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
 )
+from dagster._serdes import serialize_value
 from dagster_shared.record import replace
-from sqlalchemy import create_engine, event
+from sqlalchemy import bindparam, create_engine, event, func, select
 from sqlalchemy.pool import StaticPool
 from typing_extensions import override
 
@@ -35,10 +41,14 @@ if TYPE_CHECKING:
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy.engine import Connection, Engine
 
+    Stored = tuple[EventLogEntry, int]
+    """An event, and its id in the index."""
+
 RUNS_KEPT = 16
 """Run shards whose connections are kept; the one used longest ago is closed for another."""
 BUSY_TIMEOUT_S = 60
 EVENTS_AT_ONCE = 500
+EVALUATION_KEY = ("asset_key", "check_name", "partition", "run_id")
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         self._kept: OrderedDict[str, KeptEngine] = OrderedDict()
         self._inherited: list[OrderedDict[str, KeptEngine]] = []
         self._owner = os.getpid()
+        self._has_checks = False
         super().__init__(base_dir, inst_data)
 
     @classmethod
@@ -131,22 +142,76 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         to the partitions of an asset. An asset's own row says what the last of its events of a kind
         says, so only those are written there.
         """
-        statements = [self.prepare_insert_event(event) for event in events]
+        rows = [self._event_to_row(event) for event in events]
         with self.run_connection(events[0].run_id) as connection:
-            for statement in statements:
-                connection.execute(statement)
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
         with self.index_transaction() as connection:
-            ids = [connection.execute(statement).lastrowid for statement in statements]
-            stored = list(zip(events, ids, strict=True))
-            of_assets = [pair for pair in stored if _kind(pair[0]) in ASSET_EVENTS]
-            if of_assets:
-                self._store_asset_event_tags(connection, *map(list, zip(*of_assets, strict=True)))
-            latest = {(_kind(one), _asset(one)): (one, event_id) for one, event_id in of_assets}
-            for one, event_id in latest.values():
-                self._store_asset_event(connection, one, event_id)
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+            last = connection.execute(select(func.max(SqlEventLogStorageTable.c.id))).scalar_one()
+            # No one else writes during the transaction, so that the ids follow each other.
+            stored = list(zip(events, range(last - len(events) + 1, last + 1), strict=True))
+            self._store_asset_events(
+                connection, [pair for pair in stored if _kind(pair[0]) in ASSET_EVENTS]
+            )
+            self._store_evaluations(connection, stored)
         for one, event_id in stored:
-            if _kind(one) in ASSET_CHECK_EVENTS:
+            if _kind(one) in ASSET_CHECK_EVENTS and _evaluation_of_partition(one) is None:
                 self.store_asset_check_event(one, event_id)
+
+    def _store_asset_events(self, connection: Connection, stored: Sequence[Stored]) -> None:
+        if stored:
+            self._store_asset_event_tags(connection, *map(list, zip(*stored, strict=True)))
+        latest = {(_kind(one), _asset(one)): (one, event_id) for one, event_id in stored}
+        for one, event_id in latest.values():
+            self._store_asset_event(connection, one, event_id)
+
+    def _store_evaluations(self, connection: Connection, stored: Sequence[Stored]) -> None:
+        """Store what a check found in single partitions, in the place of what it found before.
+
+        Before means earlier in the same run: in a step that is tried again.
+        """
+        rows = [
+            self._evaluation_row(one, event_id, found)
+            for one, event_id in stored
+            if (found := _evaluation_of_partition(one)) is not None
+        ]
+        if not rows:
+            return
+        columns = AssetCheckExecutionsTable.c
+        known = [columns[name] == bindparam(f"old_{name}") for name in EVALUATION_KEY]
+        connection.execute(
+            AssetCheckExecutionsTable.delete().where(*known),
+            [{f"old_{name}": row[name] for name in EVALUATION_KEY} for row in rows],
+        )
+        connection.execute(AssetCheckExecutionsTable.insert(), rows)
+
+    def _evaluation_row(
+        self, one: EventLogEntry, event_id: int, found: AssetCheckEvaluation
+    ) -> dict[str, Any]:
+        status = (
+            AssetCheckExecutionRecordStatus.SUCCEEDED
+            if found.passed
+            else AssetCheckExecutionRecordStatus.FAILED
+        )
+        target = found.target_materialization_data
+        return {
+            "asset_key": found.asset_key.to_string(),
+            "check_name": found.check_name,
+            "partition": found.partition,
+            "run_id": one.run_id,
+            "execution_status": status.value,
+            "evaluation_event": serialize_value(one),
+            "evaluation_event_timestamp": dt.datetime.fromtimestamp(one.timestamp, dt.UTC),
+            "evaluation_event_storage_id": event_id,
+            "materialization_event_storage_id": target.storage_id if target else None,
+        }
+
+    @property
+    @override
+    def supports_asset_checks(self) -> bool:
+        """Whether there is a table for checks: once there, it stays, but Dagster keeps asking."""
+        self._has_checks = self._has_checks or super().supports_asset_checks
+        return self._has_checks
 
     @override
     def _store_asset_check_evaluation_planned(
@@ -211,6 +276,14 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
 def _kind(event: EventLogEntry) -> DagsterEventType | None:
     return event.dagster_event_type if event.is_dagster_event else None
+
+
+def _evaluation_of_partition(event: EventLogEntry) -> AssetCheckEvaluation | None:
+    """Return what a check found in one partition, if the event says that."""
+    found = event.dagster_event.event_specific_data if event.dagster_event else None
+    if not isinstance(found, AssetCheckEvaluation) or found.partition is None:
+        return None
+    return found
 
 
 def _asset(event: EventLogEntry) -> AssetKey | None:
