@@ -255,11 +255,16 @@ class World:
         return path
 
     def materialize(
-        self, first: str, last: str | None = None, *, select: str = "*"
+        self,
+        first: str,
+        last: str | None = None,
+        *,
+        select: str = "*",
+        tags: Mapping[str, str] | None = None,
     ) -> dg.ExecuteInProcessResult:
         """Materialize a range of partitions in one run, in this process."""
         job = self.definitions.resolve_implicit_global_asset_job_def()
-        tags = {
+        window = {
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last or first,
         }
@@ -269,7 +274,8 @@ class World:
             instance=self.instance,
             asset_selection=asset_keys,
             raise_on_error=False,
-            **({"tags": tags} if last else {"partition_key": first}),
+            tags={**(tags or {}), **(window if last else {})},
+            partition_key=None if last else first,
         )
 
     def rows(self, layer: Layer, partition: str, source: str = "harbour") -> pl.DataFrame:

@@ -81,6 +81,11 @@ def cleaned_declaration(source: SourceDeclaration) -> str:
     return digest(CLEANED_CODE, digest_of(source.contract))
 
 
+def cleaned_version(source: SourceDeclaration, raw: Manifest) -> str:
+    """Return the data version of what a source's declaration makes of a raw partition."""
+    return digest(raw.data_version, cleaned_declaration(source))
+
+
 class Cleaner(Workplace):
     """Cleans partitions of one source; what can be worked out once for all of them, it keeps."""
 
@@ -122,7 +127,7 @@ class Cleaner(Workplace):
         name, lake = self._source.name, self._stores.lake
         plan = self._plan_for(lake.raw_columns(name, partition))
         stamp = Manifest(
-            data_version=digest(raw.data_version, self._declaration),
+            data_version=cleaned_version(self._source, raw),
             declaration=self._declaration,
             run_id=self._stores.run_id,
             fingerprint=raw.fingerprint,

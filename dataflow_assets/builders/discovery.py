@@ -47,6 +47,8 @@ class Cursor:
         older: Digest over the fingerprints of all older partitions, by group.
         ahead: Fingerprint and time of first sight, by partition, of files from the future.
         rotation: The group after which the next look goes on, where one look cannot see them all.
+        failed_at: When the last failed range run ended that was looked at, in seconds since the
+            epoch.
     """
 
     generation: int
@@ -54,6 +56,7 @@ class Cursor:
     older: Mapping[str, str] = field(default_factory=dict)
     ahead: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     rotation: str = ""
+    failed_at: float = 0.0
 
     @classmethod
     def parse(cls, text: str | None, now: float) -> Cursor:
@@ -64,7 +67,7 @@ class Cursor:
         try:
             return cls(**json.loads(text or ""))
         except (TypeError, ValueError):
-            return cls(generation=int(now))
+            return cls(generation=int(now), failed_at=now)
 
     def dump(self) -> str:
         """Write the cursor as JSON."""

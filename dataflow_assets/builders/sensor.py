@@ -6,14 +6,20 @@ changed (``discovery``).
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 from dagster._utils.schedules import is_valid_cron_string
 
-from dataflow_assets.builders.discovery import Cursor, Discovery, Look
+from dataflow_assets.builders.discovery import Cursor, Discovery, Look, ranges
+from dataflow_assets.builders.leftovers import failed_ranges, unhindered
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.stores import Stores, digest
 from dataflow_assets.declaration.source import Sensor, SourceDeclaration
@@ -25,8 +31,6 @@ REQUESTS_A_TICK = 50
 PARTITIONS_A_RUN = 366
 SINGLE_RUNS = 10
 """Up to so many changed partitions get a run each; starting one takes some seconds."""
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
 
 
 def build_sensor(
@@ -36,9 +40,10 @@ def build_sensor(
     partitions: dg.PartitionsDefinition[str],
 ) -> dg.SensorDefinition:
     """Return the sensor that asks for runs when a source's files are new, changed or late."""
+    name = f"{source.name}_files"
 
     @dg.sensor(
-        name=f"{source.name}_files",
+        name=name,
         job=job,
         minimum_interval_seconds=max(1, int(declared.every.total_seconds())),
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -48,16 +53,24 @@ def build_sensor(
     def evaluate(context: dg.SensorEvaluationContext, stores: StoresResource) -> dg.SensorResult:
         now = time.time()
         keys = list(partitions.get_partition_keys(dynamic_partitions_store=context.instance))
-        discovery = build_discovery(source, declared, stores.open())
+        opened = stores.open()
+        discovery = build_discovery(source, declared, opened)
+        before = Cursor.parse(context.cursor, now)
+        failed = failed_ranges(context.instance, name, before.failed_at)
         try:
-            look = discovery.look(Cursor.parse(context.cursor, now), keys, now)
+            look = discovery.look(before, keys, now)
+            requests = [_request(source.name, run, look) for run in look.runs]
+            for one in failed:
+                going = unhindered(source, opened, discovery.finder, one.partitions(keys))
+                runs = ranges(going, keys, PARTITIONS_A_RUN)
+                requests += [_run_request(f"{one.run_id}:{run[0]}", run) for run in runs]
         except DataflowError as error:
             raise dg.Failure(str(error.at(source=source.name)), allow_retries=False) from error
-        requests = [_request(source.name, run, look) for run in look.runs]
+        cursor = replace(look.cursor, failed_at=failed[-1].failed_at) if failed else look.cursor
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else _why_nothing(look),
-            cursor=look.cursor.dump(),
+            cursor=cursor.dump(),
         )
 
     return evaluate
@@ -115,10 +128,19 @@ def build_schedule(
 def _request(name: str, run: Sequence[str], look: Look) -> dg.RunRequest:
     """Ask for one run over neighbouring partitions."""
     state = digest([(key, look.prints[key]) for key in run])
-    run_key = f"{name}:{look.cursor.generation}:{state}"
+    return _run_request(f"{name}:{look.cursor.generation}:{state}", run)
+
+
+def _run_request(run_key: str, run: Sequence[str]) -> dg.RunRequest:
     if len(run) == 1:
         return dg.RunRequest(run_key=run_key, partition_key=run[0])
-    return dg.RunRequest(run_key=run_key, tags={RANGE_START: run[0], RANGE_END: run[-1]})
+    return dg.RunRequest(
+        run_key=run_key,
+        tags={
+            ASSET_PARTITION_RANGE_START_TAG: run[0],
+            ASSET_PARTITION_RANGE_END_TAG: run[-1],
+        },
+    )
 
 
 def _why_nothing(look: Look) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import os
 import time
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ import dagster as dg
 import pytest
 
 from dataflow_assets.builders.sensor import REQUESTS_A_TICK
+from dataflow_assets.errors import ConservationError
+from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse
 from dataflow_assets_tests.scenario import (
     ARRIVALS,
     DAY,
@@ -52,10 +55,15 @@ class Ticker:
         return [_partitions(request) for request in requests]
 
     def run_all(self) -> None:
-        """Do what was asked for last."""
+        """Do what was asked for."""
         for request in self.asked:
-            first, last = _partitions(request)
-            self.world.materialize(first, last)
+            self.run(request)
+
+    def run(self, request: dg.RunRequest) -> bool:
+        """Do what one request asks for, as a run of the sensor; return whether it succeeded."""
+        first, last = _partitions(request)
+        tags = {"dagster/sensor_name": "harbour_files"}
+        return self.world.materialize(first, last, tags=tags).success
 
 
 def _partitions(request: dg.RunRequest) -> tuple[str, str]:
@@ -307,3 +315,56 @@ def test_the_schedule_asks_for_the_last_complete_day(
     (request,) = schedule.evaluate_tick(context).run_requests or []
 
     assert request.partition_key == partition
+
+
+def drop_days(ticker: Ticker, **broken: str) -> None:
+    """Drop a file for each day of the month; those of some days are as given."""
+    for day in DAYS:
+        ticker.world.drop(f"{day}.csv", broken.get(f"day_{day[-2:]}", ships(day, "Anna")))
+
+
+def loaded_days(ticker: Ticker) -> list[str]:
+    rows = ticker.world.query("select distinct _partition as day from normalized.arrivals")
+    return sorted(rows["day"])
+
+
+def test_days_without_a_header_do_not_keep_the_rest_of_their_range_from_the_tables(
+    ticker: Ticker,
+) -> None:
+    drop_days(ticker, day_07="no;such;columns\n1;2;3\n", day_20="neither;here\n1;2\n")
+    ticker.tick()
+    assert not ticker.run(ticker.asked[-1])
+    good = [day for day in DAYS if day[-2:] not in ("07", "20")]
+    asked = ticker.tick()
+    requests = ticker.asked[-len(asked) :]
+
+    assert asked == [(DAYS[0], DAYS[5]), (DAYS[7], DAYS[18]), (DAYS[20], DAYS[29])]
+    assert all(ticker.run(request) for request in requests)
+    assert loaded_days(ticker) == good
+    assert ticker.tick() == []
+
+
+def test_a_day_that_cannot_be_read_does_not_keep_the_rest_of_its_range_from_the_tables(
+    ticker: Ticker,
+) -> None:
+    drop_days(ticker)
+    ticker.world.drop(f"{DAYS[3]}.csv", gzip.compress(ships(DAYS[3], "Anna").encode())[:-4])
+    ticker.tick()
+    assert not ticker.run(ticker.asked[-1])
+
+    assert ticker.tick() == [(DAYS[0], DAYS[2]), (DAYS[4], DAYS[29])]
+
+
+def test_a_range_that_failed_of_something_else_is_not_asked_for_again(
+    ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_days(ticker)
+    ticker.tick()
+    monkeypatch.setattr(DuckDBWarehouse, "publish", _refuse)
+    assert not ticker.run(ticker.asked[-1])
+
+    assert ticker.tick() == []
+
+
+def _refuse(*_: object) -> None:
+    raise ConservationError("rows were lost.", mend="Report this as a bug.")

@@ -195,7 +195,7 @@ def test_a_lost_cursor_asks_only_for_what_is_not_published() -> None:
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[1]", '{"generation": 1, "of_old": {}}', "null"])
 def test_a_cursor_of_another_make_counts_as_lost(text: str) -> None:
-    assert Cursor.parse(text, now=1234.5) == Cursor(generation=1234)
+    assert Cursor.parse(text, now=1234.5) == Cursor(generation=1234, failed_at=1234.5)
 
 
 def test_requests_of_a_lost_cursor_are_new_ones() -> None:
