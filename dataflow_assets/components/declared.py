@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
-
+from dataflow_assets.declaration.entity import EntityDeclaration
+from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
     from dagster_shared.yaml_utils.source_position import SourcePositionTree
 
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model", SourceDeclaration, EntityDeclaration)
 TEMPLATE = "{{"
+VARIABLE = re.compile(r"\benv\.([A-Za-z_]\w*)")
 
 
 def resolve(attributes: Model, context: dg.ComponentLoadContext) -> Model:
@@ -25,20 +28,44 @@ def resolve(attributes: Model, context: dg.ComponentLoadContext) -> Model:
 
     Only texts that hold a template are filled in: Dagster would read any other text as Python too,
     and turn the SQL ``'unknown'`` into ``unknown`` and the text ``-1`` into a number.
+
+    Raises:
+        DeclarationError: A variable of the environment is not set.
     """
     written = attributes.model_dump(by_alias=True, exclude_unset=True)
-    resolved = _filled_in(written, context.resolution_context)
+    with mistakes_located(attributes.name, "attributes", positions_of(context)):
+        resolved = _filled_in(written, context.resolution_context)
     return type(attributes).model_validate(resolved) if resolved != written else attributes
 
 
 def _filled_in(value: Any, context: dg.ResolutionContext) -> Any:  # noqa: ANN401 - nested YAML
     if isinstance(value, str):
-        return context.resolve_value(value) if TEMPLATE in value else value
+        return _text_filled_in(value, context) if TEMPLATE in value else value
     if isinstance(value, dict):
-        return {key: _filled_in(item, context) for key, item in value.items()}
+        return {key: _within(str(key), item, context) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_filled_in(item, context) for item in value]
     return value
+
+
+def _within(word: str, value: Any, context: dg.ResolutionContext) -> Any:  # noqa: ANN401 - as above
+    try:
+        return _filled_in(value, context)
+    except DeclarationError as error:
+        error.within(word)
+        raise
+
+
+def _text_filled_in(text: str, context: dg.ResolutionContext) -> Any:  # noqa: ANN401 - as above
+    """Fill in one text; Dagster would write None for a variable that is not set."""
+    for name in VARIABLE.findall(text):
+        if name not in os.environ:
+            raise DeclarationError(
+                f"the environment variable {name} is not set.",
+                mend=f"Set it, or write {{{{ env('{name}', 'a default') }}}}.",
+                culprit=text,
+            )
+    return context.resolve_value(text)
 
 
 def positions_of(context: dg.ComponentLoadContext) -> SourcePositionTree | None:

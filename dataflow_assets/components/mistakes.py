@@ -11,6 +11,8 @@ import types
 import typing
 from collections.abc import Mapping as AbstractMapping
 from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -21,12 +23,14 @@ from dataflow_assets.errors import DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
+    from dagster_shared.yaml_utils.source_position import SourcePosition
     from pydantic_core import ErrorDetails
 
 DOCUMENTED = "See documentation/declarations.md for all words of a declaration."
 TYPE_LINE = re.compile(r"^type:\s*[\"']?(dataflow_assets\.\w*)", re.MULTILINE)
+NAME_LINE = re.compile(r"^  name:\s*[\"']?([^\s\"'#]+)", re.MULTILINE)
+"""The name of a source or entity: the one word of that name just below `attributes`."""
 SAID_BEFORE = re.compile(r"^(Value error|Assertion failed), ")
 
 
@@ -93,7 +97,22 @@ def _wrong_value(error: ErrorDetails, model: type[BaseModel] | None) -> Declarat
         mend = DOCUMENTED
     mistake = DeclarationError(problem, mend=mend, culprit=".".join(words) or None)
     position = error.get("ctx", {}).get("source_position")
-    return mistake.locate(str(position)) if position else mistake
+    if position is None:
+        return mistake
+    return mistake.at(source=_declared_at(position)).locate(str(position))
+
+
+def _declared_at(position: SourcePosition) -> str | None:
+    """Return the name of the source or entity whose document holds a place, if it has one."""
+    lines = Path(position.filename).read_text(encoding="utf-8").splitlines()
+    before = lines[: position.start.line]
+    begin = max((number for number, line in enumerate(before) if line.startswith("---")), default=0)
+    named = NAME_LINE.search("\n".join(takewhile(_is_within, lines[begin + 1 :])))
+    return named[1] if named else None
+
+
+def _is_within(line: str) -> bool:
+    return not line.startswith("---")
 
 
 def _no_yaml(error: yaml.MarkedYAMLError) -> DeclarationError:

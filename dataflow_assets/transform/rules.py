@@ -193,6 +193,11 @@ def _within(value: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
         for bound in (column.min, column.max)
     )
     if low is not None and high is not None:
+        if pl.select(low > high).item():
+            raise DeclarationError(
+                f"min {column.min} is above max {column.max}, so that no value would do.",
+                mend="Exchange or correct them.",
+            )
         return value.is_between(low, high), f"lies between {column.min} and {column.max}"
     if low is not None:
         return value >= low, f"is at least {column.min}"

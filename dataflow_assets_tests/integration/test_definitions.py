@@ -113,6 +113,18 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "'(?<=a)b' is no regular expression",
         "no look-around",
     ),
+    "bounds that no value keeps": (
+        {f"{COLUMNS}draught": {"type": "float64", "min": 10, "max": 9.5}},
+        "column draught",
+        "min 10 is above max 9.5",
+        "correct them",
+    ),
+    "a variable that is not set": (
+        {"extract__files__path": "{{ env.NOT_THERE }}/{date:%Y-%m-%d}*"},
+        "{{ env.NOT_THERE }}/{date:%Y-%m-%d}*",
+        "the environment variable NOT_THERE is not set",
+        "a default",
+    ),
     "a bound that is no number": (
         {f"{COLUMNS}draught__min": "deep"},
         "column draught",
@@ -224,7 +236,12 @@ ENTITY_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a typo in a word": ({"preferred": []}, "preferred", "no word 'preferred'", "mean 'prefer'?"),
 }
-LINES = {"rule deep": "sql", "owners.0": "me", "": "attributes"}
+LINES = {
+    "{{ env.NOT_THERE }}/{date:%Y-%m-%d}*": "path",
+    "rule deep": "sql",
+    "owners.0": "me",
+    "": "attributes",
+}
 """What begins the line of a mistake, where it is not the last of the words that lead to it."""
 LINE = re.compile(r"^(?P<file>/.*defs\.yaml):(?P<line>\d+): \[DA10[12]\] ")
 
@@ -252,14 +269,20 @@ def check_told(error: DeclarationError, at: str, wrong: str, allowed: str) -> No
 def test_a_mistake_in_a_source(world: World, kind: str) -> None:
     changes, at, wrong, allowed = SOURCE_MISTAKES[kind]
 
-    check_told(mistake(world, changed(HARBOUR, **changes)), at, wrong, allowed)
+    error = mistake(world, changed(HARBOUR, **changes))
+
+    check_told(error, at, wrong, allowed)
+    assert error.source == changes.get("name", "harbour")
 
 
 @pytest.mark.parametrize("kind", ENTITY_MISTAKES)
 def test_a_mistake_in_an_entity(world: World, kind: str) -> None:
     changes, at, wrong, allowed = ENTITY_MISTAKES[kind]
 
-    check_told(mistake(world, HARBOUR, changed(ARRIVALS, **changes)), at, wrong, allowed)
+    error = mistake(world, HARBOUR, changed(ARRIVALS, **changes))
+
+    check_told(error, at, wrong, allowed)
+    assert error.source == "arrivals"
 
 
 def test_sources_of_one_entity_with_other_partitions(world: World) -> None:
