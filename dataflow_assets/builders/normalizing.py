@@ -20,10 +20,10 @@ from dataflow_assets.builders.conservation import conservation_failure
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import EntityKeyError, MappingError, PartitionMissingError
-from dataflow_assets.io.duckdb_warehouse import EntityTable, Publication
 from dataflow_assets.io.duplicates import find_losers
 from dataflow_assets.io.lake import STAGED_OPTIONS, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
+from dataflow_assets.io.warehouse import EntityTable, Publication
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 from dataflow_assets.transform.normalize import EntityRows, Mapping, entity_schema
 from dataflow_assets.transform.rules import contract_schema

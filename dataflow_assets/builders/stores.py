@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse
     from dataflow_assets.io.lake import Lake
+    from dataflow_assets.io.warehouse import Warehouse
 
 DIGEST_LENGTH = 16
 
@@ -33,7 +33,7 @@ class Stores:
 
     files: Path
     lake: Lake
-    warehouse: DuckDBWarehouse
+    warehouse: Warehouse
     memory_limit_mb: int
     run_id: str
 

@@ -13,7 +13,6 @@ import datetime as dt
 import re
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -28,21 +27,15 @@ from dataflow_assets.errors import (
 )
 from dataflow_assets.io.ledger import DDL
 from dataflow_assets.io.locks import exclusive, shared
+from dataflow_assets.io.warehouse import ADDED, TECHNICAL, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from dataflow_assets.io.ledger import LedgerFile, LedgerRow
+    from dataflow_assets.io.warehouse import EntityTable, Publication
 
-TECHNICAL = {
-    "_partition": "VARCHAR",
-    "_source": "VARCHAR",
-    "_raw_ref": "VARCHAR",
-    "_run_id": "VARCHAR",
-}
-ADDED = {"_partition", "_run_id"}
-"""Technical columns that a publish adds; the staged file has the others."""
 TYPES: dict[type[pl.DataType], str] = {
     pl.String: "VARCHAR",
     pl.Boolean: "BOOLEAN",
@@ -81,49 +74,6 @@ SMALL_BYTES = 4 << 20
 """Size of a staged file up to which waking other threads takes longer than inserting it."""
 HOLD_S = 2.0
 """Seconds after which the lock is left and taken anew, so that others get their turn."""
-
-
-@dataclass(frozen=True)
-class EntityTable:
-    """The table of an entity.
-
-    Attributes:
-        name: The table is ``normalized.<name>``.
-        columns: Polars type of each declared column, in order.
-        comments: What columns mean.
-        key: The columns that identify a row within a partition.
-        description: What the table holds.
-    """
-
-    name: str
-    columns: Mapping[str, pl.DataType]
-    comments: Mapping[str, str] = field(default_factory=dict)
-    key: tuple[str, ...] = ()
-    description: str = ""
-
-    @property
-    def qualified(self) -> str:
-        """The table's name with its schema, quoted."""
-        return f"normalized.{quoted(self.name)}"
-
-    def types(self) -> dict[str, str]:
-        """Return the DuckDB type of each column, technical ones last."""
-        return {name: duckdb_type(dtype) for name, dtype in self.columns.items()} | TECHNICAL
-
-
-@dataclass(frozen=True)
-class Publication:
-    """One partition that is ready to publish.
-
-    Attributes:
-        partition: Which one.
-        staged: Parquet file of the declared columns, `_source` and `_raw_ref`.
-        ledger: What the publish does; its counts say how many rows the file has.
-    """
-
-    partition: str
-    staged: Path
-    ledger: LedgerRow
 
 
 class DuckDBWarehouse:
@@ -278,6 +228,12 @@ class DuckDBWarehouse:
         )
 
 
+def column_types(table: EntityTable) -> dict[str, str]:
+    """Return the DuckDB type of each column, technical ones last."""
+    declared = {name: duckdb_type(dtype) for name, dtype in table.columns.items()}
+    return declared | dict.fromkeys(TECHNICAL, "VARCHAR")
+
+
 def duckdb_type(dtype: pl.DataType) -> str:
     """Return the DuckDB type that holds every value of a Polars type."""
     if isinstance(dtype, pl.Decimal):
@@ -294,7 +250,7 @@ def duckdb_type(dtype: pl.DataType) -> str:
 
 def _check_types(table: EntityTable, one: Publication) -> None:
     """Refuse a staged file of other types: inserting it would round or cut off values."""
-    wanted = table.types()
+    wanted = column_types(table)
     found = {name: duckdb_type(dtype) for name, dtype in pl.read_parquet_schema(one.staged).items()}
     for name in wanted.keys() - ADDED | found.keys():
         if wanted.get(name) != found.get(name):
@@ -344,7 +300,7 @@ def prepare_table(connection: duckdb.DuckDBPyConnection, table: EntityTable) -> 
     Raises:
         WarehouseSchemaError: That would lose data; the statement for a person is given.
     """
-    wanted = table.types()
+    wanted = column_types(table)
     columns = ", ".join(
         f"{quoted(name)} {kind}{_compression(table, name, kind)}" for name, kind in wanted.items()
     )
@@ -447,8 +403,3 @@ def literal(value: object) -> str:
         return f"timestamptz '{value.astimezone(dt.UTC).isoformat(' ')}'"
     text = str(value).replace("'", "''")
     return f"'{text}'"
-
-
-def quoted(name: str) -> str:
-    """Return a name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

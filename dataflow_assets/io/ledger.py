@@ -154,7 +154,7 @@ LEDGER_COLUMNS = """
     layer varchar not null, received bigint, loaded bigint, quarantined bigint,
     duplicate bigint, filtered bigint, data_version varchar not null,
     declaration varchar not null, run_id varchar not null,
-    published_at timestamptz not null, duration_s double not null
+    published_at timestamptz not null, duration_s double precision not null
 """
 DDL = f"""
 create schema if not exists dataflow;
@@ -166,7 +166,7 @@ create table if not exists dataflow.files (
     name varchar not null, size bigint not null, mtime timestamptz not null,
     rows bigint not null, rejected bigint not null, archived varchar not null
 );
-create view if not exists dataflow.conservation as
+create or replace view dataflow.conservation as
     select asset, "partition",
         received - loaded - coalesce(quarantined, 0) - coalesce(duplicate, 0)
             - coalesce(filtered, 0) as lost

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dataflow_assets.io.duckdb_warehouse import EntityTable, Publication
 from dataflow_assets.io.ledger import Counts, LedgerRow
+from dataflow_assets.io.warehouse import EntityTable, Publication
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

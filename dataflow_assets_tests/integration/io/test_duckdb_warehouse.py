@@ -20,8 +20,9 @@ from dataflow_assets.errors import (
     WarehouseLockedError,
     WarehouseSchemaError,
 )
-from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse, EntityTable, duckdb_type, widens
+from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse, duckdb_type, widens
 from dataflow_assets.io.ledger import Counts, LedgerFile
+from dataflow_assets.io.warehouse import EntityTable
 from dataflow_assets_tests.integration.io.publishing import (
     COLUMNS,
     NOON,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-    from dataflow_assets.io.duckdb_warehouse import Publication
+    from dataflow_assets.io.warehouse import Publication
 
 KILLS = 30
 PROCESSES = 8

@@ -1,0 +1,100 @@
+"""What every warehouse does, whichever database it is.
+
+What belongs here: the shape of a publish and of an entity's table, as all warehouses know them. What
+does not: any database; each has a module of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import polars as pl
+
+    from dataflow_assets.io.ledger import LedgerFile, LedgerRow
+
+TECHNICAL = ("_partition", "_source", "_raw_ref", "_run_id")
+"""Columns of every entity's table beside the declared ones, all of them texts."""
+ADDED = {"_partition", "_run_id"}
+"""Technical columns that a publish adds; the staged file has the others."""
+
+
+@dataclass(frozen=True)
+class EntityTable:
+    """The table of an entity.
+
+    Attributes:
+        name: The table is ``normalized.<name>``.
+        columns: Polars type of each declared column, in order.
+        comments: What columns mean.
+        key: The columns that identify a row within a partition.
+        description: What the table holds.
+    """
+
+    name: str
+    columns: Mapping[str, pl.DataType]
+    comments: Mapping[str, str] = field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """The table's name with its schema, quoted."""
+        return f"normalized.{quoted(self.name)}"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One partition that is ready to publish.
+
+    Attributes:
+        partition: Which one.
+        staged: Parquet file of the declared columns, `_source` and `_raw_ref`.
+        ledger: What the publish does; its counts say how many rows the file has.
+    """
+
+    partition: str
+    staged: Path
+    ledger: LedgerRow
+
+
+class Warehouse(Protocol):
+    """A database with the schemas ``normalized`` and ``dataflow``."""
+
+    def publish(self, table: EntityTable, publications: Sequence[Publication]) -> None:
+        """Publish partitions, each in one transaction with its ledger row.
+
+        Raises:
+            ConservationError: Fewer or more rows were inserted than staged.
+            StorageError: The warehouse cannot be written.
+            WarehouseLockedError: Others do not leave it.
+            WarehouseSchemaError: The table cannot take the declared columns without losing data.
+        """
+
+    def record(self, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]) -> None:
+        """Write what was published to the lake to the ledger, in one transaction.
+
+        Args:
+            rows: What each publish did.
+            files: The files of the raw partitions among them; they replace those known before.
+        """
+
+    def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+        """Return the rows of a query that cannot write, for results that fit into memory.
+
+        Args:
+            sql: The query; `$1`, `$2` stand for its parameters.
+            parameters: Their values, in this order.
+
+        Returns:
+            Timestamps with a zone come as UTC.
+        """
+
+
+def quoted(name: str) -> str:
+    """Return a name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
