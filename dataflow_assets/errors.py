@@ -166,6 +166,12 @@ class MappingError(DataflowError):
     code = "DA402"
 
 
+class HistoryOrderError(DataflowError):
+    """A partition of a history is published without those after it that were applied before."""
+
+    code = "DA403"
+
+
 class PartitionBusyError(DataflowError):
     """Another run is publishing the same partition."""
 

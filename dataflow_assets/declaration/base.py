@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
@@ -40,12 +40,15 @@ class Declared(BaseModel):
 
 
 class ShortlyDeclared(Declared):
-    """A part for which its type alone may stand: ``id: string`` for ``id: {type: string}``."""
+    """A part for which one word alone may stand: ``id: string`` for ``id: {type: string}``."""
+
+    SHORT: ClassVar[str] = "type"
+    """The word that may stand alone."""
 
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
-        return {"type": value} if isinstance(value, str) else value
+        return {cls.SHORT: value} if isinstance(value, str) else value
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -9,7 +9,6 @@ connection is short, and nothing is computed while it is open.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import time
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import polars as pl
 
+from dataflow_assets.declaration.entity import HISTORY_COLUMNS
 from dataflow_assets.errors import (
-    ConservationError,
     PartitionMissingError,
     StorageError,
     WarehouseLockedError,
@@ -27,15 +26,17 @@ from dataflow_assets.errors import (
 )
 from dataflow_assets.io.ledger import DDL
 from dataflow_assets.io.locks import exclusive, shared
-from dataflow_assets.io.warehouse import ADDED, TECHNICAL, quoted
+from dataflow_assets.io.warehouse import ADDED, literal, quoted
+from dataflow_assets.io.write_modes import CLOSED_BY, Part, WriteMode, accounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dataflow_assets.io.ledger import LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
+MOMENT = "TIMESTAMP WITH TIME ZONE"
 TYPES: dict[type[pl.DataType], str] = {
     pl.String: "VARCHAR",
     pl.Boolean: "BOOLEAN",
@@ -90,25 +91,35 @@ class DuckDBWarehouse:
         self._lock_timeout_s = lock_timeout_s
         self._memory_limit_mb = memory_limit_mb
 
-    def publish(self, table: EntityTable, publications: Sequence[Publication]) -> None:
+    def publish(self, table: EntityTable, publications: Sequence[Publication]) -> dict[str, Counts]:
         """Publish partitions, each in one transaction with its ledger row.
 
+        A history that goes back is an exception: then all of them are one transaction.
+
+        Returns:
+            By partition, its counts with what became of the staged rows.
+
         Raises:
-            ConservationError: Fewer or more rows were inserted than staged.
+            ConservationError: Fewer or more rows are accounted for than were staged.
+            HistoryOrderError: The history goes on after a partition, with others than these.
             StorageError: The file cannot be written.
             WarehouseLockedError: Another program does not leave the file.
             WarehouseSchemaError: The table cannot take the declared columns without losing data.
         """
-        waiting = list(publications)
+        waiting = WriteMode.of(table).ordered(publications)
         small = all(one.staged.stat().st_size <= SMALL_BYTES for one in waiting)
+        counts: dict[str, Counts] = {}
         while waiting:
             with self._connection(single_thread=small) as connection:
                 began = time.monotonic()
                 _prepare_ledger(connection)
                 prepare_table(connection, table)
+                _check_keys(connection, table, waiting[0].ledger)
                 while waiting and time.monotonic() - began < HOLD_S:
-                    self._publish_one(connection, table, waiting[0])
-                    waiting.pop(0)
+                    published = _publish_next(connection, table, waiting)
+                    counts |= {row.partition: row.counts for row in published}
+                    del waiting[: len(published)]
+        return counts
 
     def record(self, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
@@ -155,30 +166,6 @@ class DuckDBWarehouse:
             )
         with self._connection(read_only=True) as connection:
             return connection.execute(sql, list(parameters)).pl()
-
-    def _publish_one(
-        self, connection: duckdb.DuckDBPyConnection, table: EntityTable, one: Publication
-    ) -> None:
-        """Replace one partition; on an error, closing the connection rolls back."""
-        _check_types(table, one)
-        connection.begin()
-        connection.execute(
-            f"delete from {table.qualified} where _partition = {literal(one.partition)}"
-        )
-        (inserted,) = connection.execute(
-            f"insert into {table.qualified} by name "
-            f"select *, {literal(one.partition)} as _partition, "
-            f"{literal(one.ledger.run_id)} as _run_id from read_parquet({literal(one.staged)})"
-        ).fetchone() or (0,)
-        if inserted != one.ledger.counts.loaded:
-            raise ConservationError(
-                f"{inserted:,} rows were inserted where {one.ledger.counts.loaded:,} were staged.",
-                mend="This is a bug in dataflow_assets; nothing was published. Please report it.",
-                partition=one.partition,
-                culprit=table.name,
-            )
-        write_ledger(connection, [one.ledger])
-        connection.commit()
 
     @contextmanager
     def _connection(
@@ -231,7 +218,9 @@ class DuckDBWarehouse:
 def column_types(table: EntityTable) -> dict[str, str]:
     """Return the DuckDB type of each column, technical ones last."""
     declared = {name: duckdb_type(dtype) for name, dtype in table.columns.items()}
-    return declared | dict.fromkeys(TECHNICAL, "VARCHAR")
+    technical = dict.fromkeys(WriteMode.of(table).technical, "VARCHAR")
+    moments = dict.fromkeys(technical.keys() & set(HISTORY_COLUMNS), MOMENT)
+    return declared | technical | moments
 
 
 def duckdb_type(dtype: pl.DataType) -> str:
@@ -239,7 +228,7 @@ def duckdb_type(dtype: pl.DataType) -> str:
     if isinstance(dtype, pl.Decimal):
         return f"DECIMAL({dtype.precision},{dtype.scale})"
     if isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns":
-        return "TIMESTAMP WITH TIME ZONE" if dtype.time_zone else "TIMESTAMP"
+        return MOMENT if dtype.time_zone else "TIMESTAMP"
     if type(dtype) not in TYPES:
         raise WarehouseSchemaError(
             f"no type of the warehouse holds every value of {dtype}.",
@@ -248,11 +237,75 @@ def duckdb_type(dtype: pl.DataType) -> str:
     return TYPES[type(dtype)]
 
 
+def _publish_next(
+    connection: duckdb.DuckDBPyConnection, table: EntityTable, waiting: Sequence[Publication]
+) -> list[LedgerRow]:
+    """Publish the first that waits, in a transaction of its own, or with all others.
+
+    On an error, closing the connection rolls back.
+
+    Returns:
+        The row of the ledger of each that was published.
+    """
+    connection.begin()
+    first, mode = waiting[0], WriteMode.of(table)
+    batch = waiting[:1]
+    if mode.keeps_history:
+        query = mode.applied_from(first.ledger.asset, first.partition)
+        applied = [partition for (partition,) in connection.execute(query).fetchall()]
+        batch = waiting[: mode.together([one.partition for one in waiting], applied)]
+        for step in mode.rewind_steps(first.partition) if applied else ():
+            connection.execute(step.sql)
+    published = [_publish_one(connection, table, one) for one in batch]
+    connection.commit()
+    return published
+
+
+def _publish_one(
+    connection: duckdb.DuckDBPyConnection, table: EntityTable, one: Publication
+) -> LedgerRow:
+    """Let one partition's rows in, and write its row of the ledger, in the open transaction."""
+    _check_types(table, one)
+    relation = (
+        f"(select *, {literal(one.partition)} as _partition, "
+        f"{literal(one.ledger.run_id)} as _run_id from read_parquet({literal(one.staged)}))"
+    )
+    rows = {"loaded": 0, "duplicate": 0}
+    for step in WriteMode.of(table).write_steps(
+        Part(relation, one.partition, one.sources, one.moment)
+    ):
+        (number,) = connection.execute(step.sql).fetchone() or (0,)
+        if step.counts is not None:
+            rows[step.counts] += number
+    published = accounted(one.ledger, **rows)
+    write_ledger(connection, [published])
+    return published
+
+
+def _check_keys(
+    connection: duckdb.DuckDBPyConnection, table: EntityTable, first: LedgerRow
+) -> None:
+    """Refuse a table in which another declaration let keys in more than once.
+
+    Looked for only when the declaration has changed: it takes a look at every row.
+    """
+    mode = WriteMode.of(table)
+    if mode.per_partition:
+        return
+    known = connection.execute(mode.latest_declaration(first.asset)).fetchone()
+    if known == (first.declaration,):
+        return
+    (repeated,) = connection.execute(mode.repeated_keys()).fetchone() or (0,)
+    if repeated:
+        raise mode.refuse_repeated_keys(repeated)
+
+
 def _check_types(table: EntityTable, one: Publication) -> None:
     """Refuse a staged file of other types: inserting it would round or cut off values."""
     wanted = column_types(table)
+    staged = set(WriteMode.of(table).staged) - ADDED
     found = {name: duckdb_type(dtype) for name, dtype in pl.read_parquet_schema(one.staged).items()}
-    for name in wanted.keys() - ADDED | found.keys():
+    for name in staged | found.keys():
         if wanted.get(name) != found.get(name):
             raise WarehouseSchemaError(
                 f"the staged column {name!r} is {found.get(name, 'not there')}, where "
@@ -312,6 +365,8 @@ def prepare_table(connection: duckdb.DuckDBPyConnection, table: EntityTable) -> 
             [table.name],
         ).fetchall()
     )
+    if (CLOSED_BY in there) != WriteMode.of(table).keeps_history:
+        raise WriteMode.of(table).refuse_other_kind()
     for name, kind in wanted.items():
         known = there.get(name.lower())
         if known is None:
@@ -391,15 +446,3 @@ def write_ledger(connection: duckdb.DuckDBPyConnection, rows: Sequence[LedgerRow
     connection.execute(f'delete from dataflow.ledger where (asset, "partition") in ({old})')
     connection.execute(f"insert into dataflow.ledger values {values}")
     connection.execute(f"insert into dataflow.ledger_history values {values}")
-
-
-def literal(value: object) -> str:
-    """Return a value as an SQL literal."""
-    if value is None:
-        return "null"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, dt.datetime):
-        return f"timestamptz '{value.astimezone(dt.UTC).isoformat(' ')}'"
-    text = str(value).replace("'", "''")
-    return f"'{text}'"

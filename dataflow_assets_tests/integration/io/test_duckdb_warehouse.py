@@ -112,7 +112,7 @@ def test_staged_rows_that_are_not_those_counted_are_rolled_back(
     wrong = replace(
         publication(tmp_path, "a", 4, generation=1), ledger=ledger_row("a", 5, run_id="run1")
     )
-    with pytest.raises(ConservationError, match="4 rows were inserted where 5"):
+    with pytest.raises(ConservationError, match="4 rows are accounted for where 5"):
         warehouse.publish(TABLE, [wrong])
     assert generations(warehouse) == [("a", 0, 3)]
     assert warehouse.read("select run_id from dataflow.ledger").item() == "run0"
