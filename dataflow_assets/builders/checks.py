@@ -165,7 +165,7 @@ def normalized_check_specs(entity: str) -> list[dg.AssetCheckSpec]:
             CONSERVATION, asset=key, blocking=True, description="received = loaded + duplicate"
         ),
         dg.AssetCheckSpec(
-            KEYS, asset=key, blocking=True, description="Every row has a value in each key column."
+            KEYS, asset=key, blocking=True, description="Every row has a value where it must have."
         ),
     ]
 
@@ -240,7 +240,7 @@ def normalized_outcomes(normalized: Normalized) -> Iterator[Outcome]:
         KEYS,
         passed=normalized.without_key == 0,
         severity=ERROR,
-        description=f"{normalized.without_key:,} rows lack a value in a key column",
+        description=f"{normalized.without_key:,} rows lack a value in a column that must have one",
     )
 
 

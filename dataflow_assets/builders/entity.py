@@ -35,7 +35,9 @@ def build_entity(
         ExpressionError: A mapping does not fit.
     """
     used = {name: _source_of(entity, name, sources) for name in entity.mappings}
-    partitions = build_partitions(_shared_partitions(entity, used))
+    shared = _shared_partitions(entity, used)
+    _check_history(entity, shared)
+    partitions = build_partitions(shared)
     mappings = build_mappings(entity, used)
     key = dg.AssetKey(["normalized", entity.name])
     specs = checks.normalized_check_specs(entity.name)
@@ -66,13 +68,19 @@ def build_entity(
         context: dg.AssetExecutionContext, stores: StoresResource
     ) -> Iterator[StepEvent]:
         opened = stores.open(context.run.run_id)
-        with failing(context, entity.name), Normalizer(entity, mappings, opened) as normalizer:
-            outcomes = run_partitions(context, entity.name, normalizer.stage, normalizer.publish)
-        found = {
-            key: list(checks.normalized_outcomes(one)) for key, one in outcomes.results.items()
-        }
+        normalizer = Normalizer(entity, mappings, shared, opened)
+        with failing(context, entity.name), normalizer:
+            outcomes = run_partitions(
+                context,
+                entity.name,
+                normalizer.stage,
+                normalizer.publish,
+                together=entity.write.mode == "history",
+            )
+        finished = {key: normalizer.finished(one) for key, one in outcomes.results.items()}
+        found = {key: list(checks.normalized_outcomes(one)) for key, one in finished.items()}
         yield from checks.check_results(context, specs, found)
-        shown = {partition: normalizer.show(one) for partition, one in outcomes.published.items()}
+        shown = {key: normalizer.show(finished[key]) for key in outcomes.published}
         fail(context, outcomes.failures, [(key, shown)])
         yield materialize_result(context, key, shown)
 
@@ -90,6 +98,21 @@ def _source_of(
         source=entity.name,
         culprit=name,
     ).within("from", name)
+
+
+def _check_history(entity: EntityDeclaration, partitions: Partitions) -> None:
+    """Refuse a history of which nobody knows when its rows were valid."""
+    if entity.write.mode != "history" or partitions.values is None:
+        return
+    if entity.write.valid_from is None:
+        problem = "a history of a list of partitions cannot tell when its rows became valid."
+        mend = "Write {mode: history, valid_from: column} with the column of a change's time."
+    elif entity.write.closes_absent:
+        problem = "deletes: close needs windows of time, to tell when a row was gone."
+        mend = "Leave deletes out, or cut the sources into windows of time (every, start)."
+    else:
+        return
+    raise DeclarationError(problem, mend=mend, source=entity.name, culprit="write").within("write")
 
 
 def _shared_partitions(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.entity import EntityDeclaration
+    from dataflow_assets.declaration.partitions import Partitions
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.errors import DataflowError
     from dataflow_assets.io.lake import Manifest
@@ -54,7 +55,7 @@ class Normalized:
         staged: Parquet file of the rows to publish.
         counts: Rows received from all sources, loaded and duplicate.
         by_source: Rows received from each source; one without the partition is left out.
-        without_key: Rows that lack a value in a key column.
+        without_key: Rows that lack a value in a column that must have one.
         data_version: Changes when, and only when, the cleaned rows or the mapping do.
         staged_at: When the rows were staged.
         duration_s: Seconds that it took to stage the rows.
@@ -95,10 +96,15 @@ class Normalizer(Workplace):
     """Normalizes partitions of one entity, and holds their locks from reading to publishing."""
 
     def __init__(
-        self, entity: EntityDeclaration, mappings: cabc.Mapping[str, Mapping], stores: Stores
+        self,
+        entity: EntityDeclaration,
+        mappings: cabc.Mapping[str, Mapping],
+        partitions: Partitions,
+        stores: Stores,
     ) -> None:
         super().__init__(entity.name, stores)
         self._entity = entity
+        self._partitions = partitions
         self._mappings = mappings
         self._declaration = normalized_declaration(entity)
         self._rows = EntityRows(entity)
@@ -110,7 +116,10 @@ class Normalizer(Workplace):
             comments={name: column.description for name, column in entity.columns.items()},
             key=entity.key,
             description=entity.description,
+            write=entity.write,
+            partitions=partitions.values,
         )
+        self._published: dict[str, Counts] = {}
 
     def __exit__(
         self,
@@ -169,19 +178,31 @@ class Normalizer(Workplace):
         """Publish staged partitions to the warehouse, each with its ledger row in one transaction.
 
         Raises:
+            HistoryOrderError: The history goes on after a partition, with others than these.
             WarehouseLockedError: Another program keeps the warehouse locked.
             WarehouseSchemaError: The table cannot take the columns without losing data.
         """
         publications = [
-            Publication(one.partition, one.staged, self._ledger_row(one)) for one in staged
+            Publication(
+                one.partition,
+                one.staged,
+                self._ledger_row(one),
+                tuple(one.by_source),
+                self._partitions.begin_of(one.partition),
+            )
+            for one in staged
         ]
-        self._stores.warehouse.publish(self._table, publications)
+        self._published |= self._stores.warehouse.publish(self._table, publications)
         for one in staged:
             one.staged.unlink()
         self._locks.close()
 
+    def finished(self, one: Normalized) -> Normalized:
+        """Return what came of a partition, with the counts of its publish if there was one."""
+        return replace(one, counts=self._published.get(one.partition, one.counts))
+
     def show(self, one: Normalized) -> Shown:
-        """Return what the Dagster UI is to show of one partition."""
+        """Return what the Dagster UI is to show of one finished partition."""
         return Shown(
             one.data_version,
             {
@@ -217,12 +238,12 @@ class Normalizer(Workplace):
         """Return why the partition may not be published, if it may not."""
         if without_key:
             return EntityKeyError(
-                f"{without_key:,} rows have no value in the key {', '.join(self._entity.key)}.",
-                mend="Make the columns that the key is mapped from required in the sources' "
-                "contracts, or map it from others; the partition stays as it was.",
+                f"{without_key:,} rows have no value in {', '.join(self._entity.needed)}.",
+                mend="Make the columns that these are mapped from required in the sources' "
+                "contracts, or map them from others; the partition stays as it was.",
                 source=self._entity.name,
                 partition=partition,
-                culprit=", ".join(self._entity.key),
+                culprit=", ".join(self._entity.needed),
             )
         failure = conservation_failure(counts)
         return (

@@ -111,6 +111,8 @@ def run_partitions(
     name: str,
     work: Callable[[str], R],
     record: Callable[[Sequence[R]], None],
+    *,
+    together: bool = False,
 ) -> Outcomes[R]:
     """Do a piece of work for each partition of the run, and go on where one fails.
 
@@ -120,6 +122,7 @@ def run_partitions(
         work: What to do for one partition.
         record: Makes the results of several partitions final; called at least every 100 partitions,
             after some seconds, and at the end.
+        together: Record at the end only, all at once.
     """
     outcomes: Outcomes[R] = Outcomes()
     waiting: list[R] = []
@@ -134,7 +137,8 @@ def run_partitions(
             outcomes.failures[partition] = result.failure
             continue
         waiting.append(result)
-        if len(waiting) >= RECORD_EVERY or time.monotonic() - last > RECORD_EVERY_S:
+        enough = len(waiting) >= RECORD_EVERY or time.monotonic() - last > RECORD_EVERY_S
+        if enough and not together:
             _record(record, name, waiting, outcomes)
             context.log.info("%s of %s partitions", number, len(context.partition_keys))
             waiting, last = [], time.monotonic()

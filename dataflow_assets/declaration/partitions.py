@@ -103,3 +103,10 @@ class Partitions(Declared):
         if self.every == "month":
             begin = begin.replace(day=1)
         return begin.strftime(KEY_FORMATS[self.every])
+
+    def begin_of(self, key: str) -> dt.datetime | None:
+        """Return the moment, in UTC, at which a window begins; none for an item of a list."""
+        if self.every is None:
+            return None
+        local = dt.datetime.strptime(key, KEY_FORMATS[self.every])  # noqa: DTZ007 - the next line
+        return local.replace(tzinfo=ZoneInfo(self.timezone)).astimezone(dt.UTC)

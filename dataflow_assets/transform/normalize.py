@@ -122,7 +122,7 @@ class EntityRows:
         self.keep: Literal["first"] = "first"
         parts = [pl.col(name) for name in entity.key]
         self._hash = parts[0].hash() if len(parts) == 1 else pl.struct(parts).hash()
-        self._without_key = pl.any_horizontal(part.is_null() for part in parts)
+        self._without_key = pl.any_horizontal(pl.col(name).is_null() for name in entity.needed)
 
     def key_hashes(self, mapped: pl.LazyFrame) -> pl.LazyFrame:
         """Return a 64-bit hash, `_hash`, of every row's key; equal keys have equal hashes."""
@@ -134,7 +134,7 @@ class EntityRows:
         return rows.select("_row", *self.key)
 
     def count_without_key(self, mapped: pl.LazyFrame) -> int:
-        """Return how many rows lack a value in a key column."""
+        """Return how many rows lack a value in a column that must have one, such as the key's."""
         return int(mapped.select(self._without_key.sum()).collect(engine="streaming").item())
 
     def winners(self, mapped: pl.LazyFrame, losers: np.ndarray | None) -> pl.LazyFrame:

@@ -50,7 +50,7 @@ def run_layer(layer: str, file: Path, data: Path) -> dict[str, float]:
         counts = cleaned.counts.model_dump(exclude_none=True)
     else:
         mappings = build_mappings(entity, {source.name: source})
-        with Normalizer(entity, mappings, stores) as normalizer:
+        with Normalizer(entity, mappings, source.partitions, stores) as normalizer:
             staged = normalizer.stage(PARTITION)
             normalizer.publish([staged])
         counts = staged.counts.model_dump(exclude_none=True)
