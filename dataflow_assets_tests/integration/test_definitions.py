@@ -234,6 +234,24 @@ ENTITY_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "prefer names 'airport'",
         "",
     ),
+    "a write mode that is none": (
+        {"write": "merge"},
+        "write",
+        "Input should be 'replace', 'append', 'upsert' or 'history'",
+        "",
+    ),
+    "a word of another write mode": (
+        {"write": {"mode": "append", "latest_by": "rank"}},
+        "write",
+        "latest_by belongs to mode: upsert, not to mode: append",
+        "",
+    ),
+    "a typo in a word of write": (
+        {"write": {"mode": "upsert", "lastest_by": "rank"}},
+        "write.lastest_by",
+        "no word 'lastest_by'",
+        "mean 'latest_by'?",
+    ),
     "a typo in a word": ({"preferred": []}, "preferred", "no word 'preferred'", "mean 'prefer'?"),
 }
 LINES = {
@@ -293,6 +311,27 @@ def test_sources_of_one_entity_with_other_partitions(world: World) -> None:
 
     assert error.problem == "airport has other partitions than harbour."
     assert LINE.match(str(error))
+
+
+@pytest.mark.parametrize(
+    ("write", "wrong", "allowed"),
+    [
+        ("history", "cannot tell when its rows became valid", "valid_from: column"),
+        (
+            {"mode": "history", "valid_from": "arrived_at", "deletes": "close"},
+            "deletes: close needs windows of time",
+            "Leave deletes out",
+        ),
+    ],
+)
+def test_a_history_that_cannot_be_dated(
+    world: World, write: object, wrong: str, allowed: str
+) -> None:
+    path = "harbour/{partition}*"
+    harbour = changed(HARBOUR, partitions={"values": ["north"]}, extract__files__path=path)
+    del harbour["automation"]
+
+    check_told(mistake(world, harbour, changed(ARRIVALS, write=write)), "write", wrong, allowed)
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(world: World) -> None:

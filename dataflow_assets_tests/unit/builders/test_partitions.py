@@ -38,6 +38,14 @@ def test_the_key_of_a_moment_is_that_of_dagsters_window(
     assert isinstance(partitions, dg.TimeWindowPartitionsDefinition)
     found = partitions.time_window_for_partition_key(key)
     assert found.start.timestamp() <= moment.timestamp() < found.end.timestamp()
+    begin = declared.begin_of(key)
+    assert begin is not None
+    assert begin.tzinfo is dt.UTC
+    assert begin.timestamp() == found.start.timestamp()
+
+
+def test_an_item_of_a_list_begins_at_no_moment() -> None:
+    assert Partitions(values=("2024-01-01",)).begin_of("2024-01-01") is None
 
 
 @pytest.mark.parametrize(

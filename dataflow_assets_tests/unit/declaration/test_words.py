@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from dataflow_assets.builders.stores import digest_of
 from dataflow_assets.declaration.contract import Column, Contract
 from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.extract import CsvDialect, Files
@@ -182,6 +183,70 @@ def test_constants_of_a_mapping_may_be_written_as_yaml(written: object, sql: str
     entity = EntityDeclaration.model_validate(changed(ARRIVALS, from__harbour__rank=written))
 
     assert entity.mappings["harbour"]["rank"] == sql
+
+
+def test_an_entity_that_says_nothing_of_writing_is_what_it_was() -> None:
+    """Its digest stands beside what it published before there was the word."""
+    silent = EntityDeclaration.model_validate(ARRIVALS)
+    explicit = EntityDeclaration.model_validate(changed(ARRIVALS, write={"mode": "replace"}))
+    other = EntityDeclaration.model_validate(changed(ARRIVALS, write="upsert"))
+
+    assert digest_of(silent) == digest_of(explicit) == "5e5c22843a945810"
+    assert digest_of(other) != digest_of(silent)
+
+
+@pytest.mark.parametrize(
+    ("write", "closes"),
+    [
+        ("history", True),
+        ({"mode": "history", "deletes": "keep"}, False),
+        ({"mode": "history", "valid_from": "arrived_at"}, False),
+        ({"mode": "history", "valid_from": "arrived_at", "deletes": "close"}, True),
+    ],
+)
+def test_a_history_of_snapshots_closes_what_is_gone(
+    write: str | dict[str, str], *, closes: bool
+) -> None:
+    entity = EntityDeclaration.model_validate(changed(ARRIVALS, write=write))
+
+    assert entity.write.closes_absent is closes
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"write": "merge"}, "'replace', 'append', 'upsert' or 'history'"),
+        ({"write": {"latest_by": "rank"}}, "Field required"),
+        ({"write": {"mode": "upsert", "newest_by": "rank"}}, "Extra inputs"),
+        ({"write": {"mode": "append", "latest_by": "rank"}}, "latest_by belongs to mode: upsert"),
+        ({"write": {"mode": "upsert", "deletes": "close"}}, "deletes belongs to mode: history"),
+        (
+            {"write": {"mode": "upsert", "valid_from": "rank"}},
+            "valid_from belongs to mode: history",
+        ),
+        ({"write": {"mode": "upsert", "latest_by": "at"}}, "latest_by names 'at', which is no col"),
+        ({"write": {"mode": "upsert", "latest_by": "arrival_id"}}, "a column of the key"),
+        (
+            {"write": {"mode": "upsert", "latest_by": "note"}, "columns__note": "string"},
+            "latest_by names 'note', a string; it must be int or",
+        ),
+        ({"write": {"mode": "history", "valid_from": "rank"}}, "it must be timestamp"),
+        (
+            {"write": {"mode": "history", "valid_from": "at"}, "columns__at": "timestamp"},
+            "from harbour must map 'at', which says when a row changed",
+        ),
+        ({"write": "history", "columns__Valid_To": "timestamp"}, "'Valid_To' of its own"),
+    ],
+)
+def test_ways_of_writing_that_do_not_fit(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        EntityDeclaration.model_validate(changed(ARRIVALS, **changes))
+
+
+def test_a_column_may_be_called_valid_from_where_no_history_is_kept() -> None:
+    entity = EntityDeclaration.model_validate(changed(ARRIVALS, columns__valid_from="date"))
+
+    assert "valid_from" in entity.columns
 
 
 def test_declarations_are_frozen() -> None:
