@@ -236,7 +236,7 @@ ENTITY_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a write mode that is none": (
         {"write": "merge"},
-        "write",
+        "write.mode",
         "Input should be 'replace', 'append', 'upsert' or 'history'",
         "",
     ),
