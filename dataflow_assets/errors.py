@@ -209,3 +209,22 @@ class UnpartitionedRunError(DataflowError):
     """A run was asked for without saying for which partitions."""
 
     code = "DA506"
+
+
+class WarehouseUnreachableError(DataflowError):
+    """The warehouse's server cannot be reached, or broke off."""
+
+    code = "DA511"
+    transient = True
+
+
+class WarehouseRefusedError(DataflowError):
+    """The warehouse's server refuses: wrong password, no such database, or a right is missing."""
+
+    code = "DA512"
+
+
+class WarehouseValueError(DataflowError):
+    """A value has no exact form in the warehouse."""
+
+    code = "DA513"

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dataflow_assets.errors import SettingsError
+
+SECRET = ("DATABASE_URL",)
+"""Variables whose values are never shown."""
+SCHEMES = ("postgresql", "postgres")
 
 
 class Settings(BaseSettings):
@@ -22,6 +27,10 @@ class Settings(BaseSettings):
         data_dir: Folder of the lake and the embedded warehouse (``DATA_DIR``).
         files_dir: Folder below which sources' relative paths lie (``FILES_DIR``); unset, it is
             ``inbox`` in `data_dir`.
+        database_url: The Postgres warehouse (``DATABASE_URL``), such as
+            ``postgresql://user:password@host/database``; unset, the warehouse is embedded.
+        database_connections: How many connections to it a process may have at once
+            (``DATABASE_CONNECTIONS``).
         duckdb_path: The embedded warehouse (``DUCKDB_PATH``); unset, ``warehouse.duckdb`` in
             `data_dir`.
         declarations_dir: Folder of the declarations (``DECLARATIONS_DIR``); unset, the package's
@@ -31,14 +40,29 @@ class Settings(BaseSettings):
             (``LOCK_TIMEOUT_S``).
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Path("data")
     files_dir: Path | None = None
+    database_url: SecretStr | None = None
+    database_connections: int = Field(default=4, ge=1)
     duckdb_path: Path | None = None
     declarations_dir: Path | None = None
     memory_limit_mb: int = Field(default=512, ge=128)
     lock_timeout_s: float = Field(default=600, gt=0)
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        _address_of(url)
+        return url
+
+    @property
+    def database(self) -> str | None:
+        """The Postgres warehouse as it may be shown: without user and password."""
+        return _address_of(self.database_url) if self.database_url else None
 
     @property
     def lake(self) -> Path:
@@ -68,8 +92,27 @@ def get_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper()
+        value = "not what it can be" if name in SECRET else repr(first["input"])
         raise SettingsError(
-            f"{name} is {first['input']!r}: {first['msg']}.",
+            f"{name} is {value}: {first['msg']}.",
             mend=f"Set {name} in the environment as documentation/operations.md says.",
             culprit=name,
         ) from error
+
+
+def _address_of(url: SecretStr) -> str:
+    """Return host, port and database of a URL; no message of it may show what it holds."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise ValueError("it is no URL; percent-encode special characters of the password") from None
+    if parts.scheme not in SCHEMES:
+        raise ValueError("it must begin with postgresql:// or postgres://")
+    if parts.fragment or not parts.path.strip("/"):
+        raise ValueError(
+            "it must end with the name of a database, as in postgresql://user:password@host/name; "
+            "percent-encode special characters of the password"
+        )
+    host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "")
+    return f"postgresql://{host}{port}{parts.path}"

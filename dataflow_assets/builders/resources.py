@@ -12,6 +12,7 @@ from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse
 from dataflow_assets.io.lake import Lake
 
 if TYPE_CHECKING:
+    from dataflow_assets.io.warehouse import Warehouse
     from dataflow_assets.settings import Settings
 
 STORES = "stores"
@@ -23,7 +24,8 @@ class StoresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     Attributes:
         files: Folder below which sources' relative paths lie.
         lake: Folder of Parquet and archived bytes.
-        warehouse: DuckDB file of the normalized tables and the ledger.
+        warehouse: Where the normalized tables and the ledger are: the address of a Postgres
+            database, without user and password, or a DuckDB file.
         memory_limit_mb: Bound for each memory-hungry step of a run.
         lock_timeout_s: Seconds to wait for another run.
     """
@@ -39,12 +41,23 @@ class StoresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Stores(
             files=Path(self.files),
             lake=Lake(Path(self.lake), self.lock_timeout_s),
-            warehouse=DuckDBWarehouse(
-                Path(self.warehouse), self.lock_timeout_s, self.memory_limit_mb
-            ),
+            warehouse=self._open_warehouse(),
             memory_limit_mb=self.memory_limit_mb,
             run_id=run_id,
         )
+
+    def _open_warehouse(self) -> Warehouse:
+        """Return the warehouse; a password is read in this process, never from configuration."""
+        if not is_postgres(self.warehouse):
+            return DuckDBWarehouse(Path(self.warehouse), self.lock_timeout_s, self.memory_limit_mb)
+        from dataflow_assets.io.postgres.warehouse import open_postgres  # noqa: PLC0415 - heavy
+
+        return open_postgres(self.warehouse, self.lock_timeout_s)
+
+
+def is_postgres(warehouse: str) -> bool:
+    """Whether a warehouse is a Postgres database, by what a resource says of it."""
+    return warehouse.startswith("postgresql://")
 
 
 def build_resources(settings: Settings) -> dict[str, StoresResource]:
@@ -53,7 +66,7 @@ def build_resources(settings: Settings) -> dict[str, StoresResource]:
         STORES: StoresResource(
             files=str(settings.files),
             lake=str(settings.lake),
-            warehouse=str(settings.warehouse),
+            warehouse=settings.database or str(settings.warehouse),
             memory_limit_mb=settings.memory_limit_mb,
             lock_timeout_s=settings.lock_timeout_s,
         )

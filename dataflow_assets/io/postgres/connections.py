@@ -1,0 +1,264 @@
+"""Connections to Postgres: pooled, bounded, and tried again when they break.
+
+What belongs here: having a connection, and turning what Postgres says into our errors. What does
+not: any table.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import random
+import time
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from dataflow_assets.errors import (
+    DataflowError,
+    StorageError,
+    WarehouseLockedError,
+    WarehouseRefusedError,
+    WarehouseSchemaError,
+    WarehouseUnreachableError,
+    WarehouseValueError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pydantic import SecretStr
+
+T = TypeVar("T")
+Connection = psycopg.Connection[tuple[object, ...]]
+CONNECT_TIMEOUT_S = 10
+POOL_TIMEOUT_S = 30.0
+IDLE_S = 60.0
+TRIES = 6
+FIRST_WAIT_S = 0.2
+PARAMETERS: dict[str, str | int] = {
+    "application_name": "dataflow_assets",
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    # A peer that is gone without a word is noticed within a minute, on either side.
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+SESSION = """
+    select set_config('timezone', 'UTC', false),
+        set_config('tcp_keepalives_idle', '20', false),
+        set_config('tcp_keepalives_interval', '10', false),
+        set_config('tcp_keepalives_count', '3', false)
+"""
+BROKEN = ("08", "40", "57P01", "57P02", "57P03", "57P05")
+"""SQLSTATEs after which the same transaction may succeed, at once or a little later."""
+FULL = ("53", "58")
+LOCKED = ("55P03",)
+FORBIDDEN = ("28", "42501", "3D", "25006", "0L", "0P")
+VALUE = ("22", "23")
+TOO_MANY_CONNECTIONS = "53300"
+log = logging.getLogger(__name__)
+
+
+class Connections:
+    """Connections to one database, for one process.
+
+    Args:
+        url: The database, with user and password.
+        size: How many connections there may be at once.
+        place: The database as it may be shown, without its password.
+    """
+
+    def __init__(self, url: SecretStr, size: int, place: str) -> None:
+        self._url = url
+        self._size = size
+        self._place = place
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Do a piece of work over a connection; again, should the connection or server break.
+
+        Args:
+            work: What to do. It must leave nothing behind when it fails, and do no harm when it is
+                done again after it had succeeded unnoticed.
+
+        Raises:
+            DataflowError: What Postgres says, as an error of ours.
+        """
+        for number in range(TRIES):
+            try:
+                with self._pool().connection() as connection:
+                    return work(connection)
+            except psycopg.Error as error:
+                if not is_passing(error) or number == TRIES - 1:
+                    raise self._explained(error) from error
+                wait_s = FIRST_WAIT_S * 2**number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+                log.warning("%s: %s; trying again in %.1f s", self._place, _said(error), wait_s)
+            time.sleep(wait_s)
+        raise AssertionError("the last try returns or raises")
+
+    def write(self, work: Callable[[Connection], T], lock_timeout_s: float) -> T:
+        """Do a piece of work in one transaction, once, whatever breaks.
+
+        Should the connection break while the transaction ends, the server is asked whether it did.
+
+        Args:
+            work: What to do; it may be begun again, on a clean slate.
+            lock_timeout_s: Seconds to wait for each lock.
+
+        Raises:
+            DataflowError: What Postgres says, as an error of ours.
+        """
+        pending: tuple[object, T] | None = None
+
+        def attempt(connection: Connection) -> T:
+            nonlocal pending
+            if pending is not None and _is_committed(connection, pending[0]):
+                return pending[1]
+            pending = None
+            with writing(connection, lock_timeout_s) as transaction:
+                result = work(connection)
+                pending = (transaction, result)
+            return result
+
+        return self.run(attempt)
+
+    def _pool(self) -> ConnectionPool[Connection]:
+        return pool_of(self._url, self._size)
+
+    def _explained(self, error: psycopg.Error) -> DataflowError:
+        """Return what Postgres says as an error of ours; a pool does not say why it is empty."""
+        if isinstance(error, PoolTimeout):
+            try:
+                connect(self._url).close()
+            except psycopg.Error as reason:
+                return explained(reason, self._place)
+        return explained(error, self._place)
+
+
+@cache
+def pool_of(url: SecretStr, size: int) -> ConnectionPool[Connection]:
+    """Return the process's one pool of connections to a database.
+
+    Raises:
+        psycopg.Error: There is no connection to be had; the pool itself would only wait.
+    """
+    connect(url).close()
+    pool: ConnectionPool[Connection] = ConnectionPool(
+        url.get_secret_value(),
+        kwargs={**PARAMETERS, "autocommit": True},
+        min_size=0,
+        max_size=size,
+        max_idle=IDLE_S,
+        timeout=POOL_TIMEOUT_S,
+        configure=_configure,
+        check=ConnectionPool.check_connection,
+        name="warehouse",
+        open=True,
+    )
+    atexit.register(pool.close)
+    return pool
+
+
+os.register_at_fork(after_in_child=pool_of.cache_clear)
+
+
+def connect(url: SecretStr) -> Connection:
+    """Return a connection outside of any pool, in autocommit mode."""
+    return psycopg.connect(url.get_secret_value(), autocommit=True, **PARAMETERS)  # type: ignore[arg-type]
+
+
+def _configure(connection: Connection) -> None:
+    connection.execute(SESSION)
+
+
+def is_passing(error: psycopg.Error) -> bool:
+    """Whether the same transaction may succeed a moment later."""
+    if isinstance(error, PoolTimeout):
+        return False  # it has been waited for long enough
+    if error.sqlstate is None:
+        # A cut connection has no code; neither has a mistake in how we use the library.
+        return isinstance(error, psycopg.OperationalError) and not _is_wrong_address(error)
+    return error.sqlstate.startswith(BROKEN) or error.sqlstate == TOO_MANY_CONNECTIONS
+
+
+def _is_wrong_address(error: psycopg.Error) -> bool:
+    """Whether a connection was refused for good; libpq gives no code while it connects."""
+    return any(part in str(error) for part in ("FATAL:  password", 'FATAL:  database "', "pg_hba"))
+
+
+def explained(error: psycopg.Error, place: str) -> DataflowError:
+    """Return what Postgres says as an error of ours."""
+    state, said = error.sqlstate or "", _said(error)
+    if state.startswith(LOCKED):
+        return WarehouseLockedError(
+            f"another transaction keeps a lock for too long: {said}.",
+            mend="See pg_stat_activity for who holds it; LOCK_TIMEOUT_S says how long to wait.",
+            culprit=place,
+        )
+    if state.startswith(FORBIDDEN) or (not state and _is_wrong_address(error)):
+        return WarehouseRefusedError(
+            f"Postgres refuses: {said}.",
+            mend="Correct DATABASE_URL, or give the user its rights: "
+            "python -m dataflow_assets.warehouse setup, run as the owner.",
+            culprit=place,
+        )
+    if state.startswith(VALUE):
+        return WarehouseValueError(
+            f"Postgres cannot hold a value: {said}.",
+            mend="Correct the mapping, or the contract of the source that it came from.",
+            culprit=place,
+        )
+    if state.startswith(FULL) and state != TOO_MANY_CONNECTIONS:
+        return StorageError(
+            f"Postgres cannot write: {said}.",
+            mend="Free space on the disk of the server; nothing was published.",
+            culprit=place,
+        )
+    if is_passing(error) or isinstance(error, PoolTimeout):
+        return WarehouseUnreachableError(
+            f"Postgres cannot be reached, or broke off: {said}.",
+            mend="See that the server runs and takes connections; nothing was published.",
+            culprit=place,
+        )
+    return WarehouseSchemaError(
+        f"Postgres does not take a statement: {said}.",
+        mend="See whether the table was changed by hand; else report it as a bug.",
+        culprit=place,
+    )
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return what Postgres says, in one line."""
+    told = [error.diag.message_primary, error.diag.message_detail, error.diag.context]
+    text = "; ".join(part for part in told if part) or str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
+@contextmanager
+def writing(connection: Connection, lock_timeout_s: float) -> Iterator[object]:
+    """Hold a transaction that waits so many seconds for a lock, and return its number."""
+    with connection.transaction():
+        number = connection.execute("select pg_current_xact_id()::text").fetchone()
+        set_lock_timeout(connection, lock_timeout_s)
+        yield number
+
+
+def set_lock_timeout(connection: Connection, seconds: float) -> None:
+    """Wait no longer for a lock, until the transaction ends."""
+    connection.execute(
+        "select set_config('lock_timeout', %s, true)", [f"{max(1, round(seconds * 1000))}ms"]
+    )
+
+
+def _is_committed(connection: Connection, number: object) -> bool:
+    """Whether a transaction of a broken connection was committed, once that is decided."""
+    while True:
+        (status,) = connection.execute("select pg_xact_status(%s::xid8)", number).fetchone() or ("",)
+        if status != "in progress":
+            return bool(status == "committed")
+        time.sleep(FIRST_WAIT_S)
