@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +16,11 @@ from dataflow_assets.errors import SettingsError
 
 SECRET = ("DATABASE_URL",)
 """Variables whose values are never shown."""
-SCHEMES = ("postgresql", "postgres")
+SCHEMES = ("postgresql://", "postgres://")
+URL_FORM = (
+    "it must read postgresql://user:password@host:5432/database, with special characters of the "
+    "password percent-encoded"
+)
 
 
 class Settings(BaseSettings):
@@ -102,17 +105,17 @@ def get_settings() -> Settings:
 
 def _address_of(url: SecretStr) -> str:
     """Return host, port and database of a URL; no message of it may show what it holds."""
-    try:
-        parts = urlsplit(url.get_secret_value())
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        raise ValueError("it is no URL; percent-encode special characters of the password") from None
-    if parts.scheme not in SCHEMES:
+    from psycopg import ProgrammingError  # noqa: PLC0415 - only where there is a Postgres
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    text = url.get_secret_value()
+    if not text.startswith(SCHEMES):
         raise ValueError("it must begin with postgresql:// or postgres://")
-    if parts.fragment or not parts.path.strip("/"):
-        raise ValueError(
-            "it must end with the name of a database, as in postgresql://user:password@host/name; "
-            "percent-encode special characters of the password"
-        )
-    host = parts.hostname or dict(parse_qsl(parts.query)).get("host", "")
-    return f"postgresql://{host}{port}{parts.path}"
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        raise ValueError(f"it cannot be read; {URL_FORM}") from None
+    if not parts.get("dbname"):
+        raise ValueError(f"it names no database; {URL_FORM}")
+    port = f":{parts['port']}" if "port" in parts else ""
+    return f"postgresql://{parts.get('host', '')}{port}/{parts['dbname']}"

@@ -7,7 +7,7 @@ import dagster as dg
 from dataflow_assets.builders import checks, metadata
 from dataflow_assets.builders.normalizing import Normalizer, build_mappings, normalized_declaration
 from dataflow_assets.builders.partitions import build_partitions
-from dataflow_assets.builders.resources import StoresResource
+from dataflow_assets.builders.resources import StoresResource, warehouse_kind
 from dataflow_assets.builders.steps import (
     StepEvent,
     fail,
@@ -48,7 +48,7 @@ def build_entity(
         group_name=entity.name,
         owners=list(entity.owners),
         tags=entity.tags,
-        kinds={"duckdb", "table"},
+        kinds={warehouse_kind(), "table"},
         code_version=normalized_declaration(entity),
         metadata={
             "dagster/table_name": f"normalized.{entity.name}",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from dataflow_assets.builders.stores import Stores
+from dataflow_assets.errors import SettingsError
 from dataflow_assets.io.duckdb_warehouse import DuckDBWarehouse
 from dataflow_assets.io.lake import Lake
+from dataflow_assets.settings import get_settings
 
 if TYPE_CHECKING:
     from dataflow_assets.io.warehouse import Warehouse
@@ -47,17 +49,34 @@ class StoresResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def _open_warehouse(self) -> Warehouse:
-        """Return the warehouse; a password is read in this process, never from configuration."""
+        """Return the warehouse; its password is read here, and stands in no configuration."""
         if not is_postgres(self.warehouse):
             return DuckDBWarehouse(Path(self.warehouse), self.lock_timeout_s, self.memory_limit_mb)
-        from dataflow_assets.io.postgres.warehouse import open_postgres  # noqa: PLC0415 - heavy
+        settings = get_settings()
+        if settings.database_url is None or settings.database != self.warehouse:
+            raise SettingsError(
+                f"DATABASE_URL is not that of {self.warehouse} in this process.",
+                mend="Give all processes of Dagster the same environment, and start them again.",
+                culprit="DATABASE_URL",
+            )
+        from dataflow_assets.io.postgres.warehouse import PostgresWarehouse  # noqa: PLC0415 - heavy
 
-        return open_postgres(self.warehouse, self.lock_timeout_s)
+        return PostgresWarehouse(
+            settings.database_url,
+            self.warehouse,
+            lock_timeout_s=self.lock_timeout_s,
+            connections=settings.database_connections,
+        )
 
 
 def is_postgres(warehouse: str) -> bool:
     """Whether a warehouse is a Postgres database, by what a resource says of it."""
     return warehouse.startswith("postgresql://")
+
+
+def warehouse_kind() -> str:
+    """Return what Dagster calls the kind of database that the environment names."""
+    return "postgres" if get_settings().database_url else "duckdb"
 
 
 def build_resources(settings: Settings) -> dict[str, StoresResource]:

@@ -29,7 +29,7 @@ from dataflow_assets.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pydantic import SecretStr
 
@@ -113,7 +113,7 @@ class Connections:
         Raises:
             DataflowError: What Postgres says, as an error of ours.
         """
-        pending: tuple[object, T] | None = None
+        pending: tuple[Sequence[object], T] | None = None
 
         def attempt(connection: Connection) -> T:
             nonlocal pending
@@ -240,10 +240,10 @@ def _said(error: psycopg.Error) -> str:
 
 
 @contextmanager
-def writing(connection: Connection, lock_timeout_s: float) -> Iterator[object]:
+def writing(connection: Connection, lock_timeout_s: float) -> Iterator[Sequence[object]]:
     """Hold a transaction that waits so many seconds for a lock, and return its number."""
     with connection.transaction():
-        number = connection.execute("select pg_current_xact_id()::text").fetchone()
+        number = connection.execute("select pg_current_xact_id()::text").fetchone() or ()
         set_lock_timeout(connection, lock_timeout_s)
         yield number
 
@@ -255,10 +255,12 @@ def set_lock_timeout(connection: Connection, seconds: float) -> None:
     )
 
 
-def _is_committed(connection: Connection, number: object) -> bool:
+def _is_committed(connection: Connection, number: Sequence[object]) -> bool:
     """Whether a transaction of a broken connection was committed, once that is decided."""
     while True:
-        (status,) = connection.execute("select pg_xact_status(%s::xid8)", number).fetchone() or ("",)
+        (status,) = connection.execute("select pg_xact_status(%s::xid8)", number).fetchone() or (
+            "",
+        )
         if status != "in progress":
             return bool(status == "committed")
         time.sleep(FIRST_WAIT_S)

@@ -1,6 +1,7 @@
 """An entity's table in Postgres: made as declared, and migrated when the declaration changes.
 
-What belongs here: the statements that make and change tables, and their record. What does not: rows.
+What belongs here: the statements that make and change tables, and their record. What does not:
+rows.
 
 Who publishes holds a table's lock together with others, who migrates it holds it alone; everyone
 takes the locks in the same order, so nobody waits in a circle.
@@ -21,7 +22,7 @@ from dataflow_assets.io.postgres.types import TEXT, postgres_type, widens
 from dataflow_assets.io.warehouse import TECHNICAL, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dataflow_assets.io.postgres.connections import Connection
     from dataflow_assets.io.warehouse import EntityTable
@@ -125,9 +126,7 @@ def outdated_comments(connection: Connection, table: EntityTable) -> list[str]:
         if text and known.get(name) != text
     ]
     if table.description and described != (table.description,):
-        statements.append(
-            f"comment on table {table.qualified} is {_literal(table.description)}"
-        )
+        statements.append(f"comment on table {table.qualified} is {_literal(table.description)}")
     return statements
 
 
@@ -165,12 +164,16 @@ def _migrate(connection: Connection, table: EntityTable | None, lock_timeout_s: 
             if not ledger_is_there(connection):
                 connection.execute(LEDGER)
                 connection.execute(MIGRATIONS)
-            for statements in (missing, outdated_comments) if table is not None else ():
-                for statement in statements(connection, table):
-                    connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
-                    connection.execute(
-                        "insert into dataflow.migrations (statement) values (%s)", [statement]
-                    )
+            if table is not None:
+                _run(connection, missing(connection, table))
+                _run(connection, outdated_comments(connection, table))
+
+
+def _run(connection: Connection, statements: Sequence[str]) -> None:
+    """Run statements, and keep a record of them."""
+    for statement in statements:
+        connection.execute(statement.encode())
+        connection.execute("insert into dataflow.migrations (statement) values (%s)", [statement])
 
 
 @contextmanager

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pgpq import ArrowToPostgresBinaryEncoder
+    from pgpq._pgpq import EncoderBuilder
+    from polars.datatypes import DataTypeClass
 
 TEXT = "text"
 TYPES: dict[type[pl.DataType], str] = {
@@ -191,7 +193,7 @@ class Wire:
             ) from error
 
 
-def _builder(field: pa.Field, types: Mapping[str, str]) -> encoders.EncoderBuilder:
+def _builder(field: pa.Field, types: Mapping[str, str]) -> EncoderBuilder:
     if types[field.name] == "jsonb":
         return encoders.StringEncoderBuilder.new_with_output(field, Jsonb())
     return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
@@ -215,7 +217,7 @@ def _as_json(values: pl.Series) -> pa.Array:
     return frame.select(pl.when(pl.col("v").is_not_null()).then(inner))["v"].to_arrow()
 
 
-def _endless(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _endless(value: pl.Expr, dtype: pl.DataType | DataTypeClass) -> pl.Expr:
     """Return whether there is an infinity or a NaN anywhere within a nested value."""
     if isinstance(dtype, SELDOM_FINITE):
         return ~value.is_finite()
@@ -229,7 +231,7 @@ def _endless(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return pl.lit(value=False)
 
 
-def _within(dtype: pl.DataType, kind: type[pl.DataType]) -> bool:
+def _within(dtype: pl.DataType | DataTypeClass, kind: type[pl.DataType]) -> bool:
     """Whether a type is to be found inside a nested one."""
     if isinstance(dtype, pl.List | pl.Array):
         return isinstance(dtype.inner, kind) or _within(dtype.inner, kind)

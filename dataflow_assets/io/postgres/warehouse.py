@@ -169,9 +169,7 @@ def _replace(connection: Connection, table: EntityTable, one: Publication) -> No
         )
 
 
-def copy_staged(
-    connection: Connection, table: EntityTable, one: Publication, target: str
-) -> int:
+def copy_staged(connection: Connection, table: EntityTable, one: Publication, target: str) -> int:
     """Stream a staged file into a table of the entity's columns, and return how many rows it has.
 
     Raises:
@@ -246,5 +244,5 @@ def _read(connection: Connection, *, query: str, parameters: Sequence[object]) -
     with connection.transaction(), psycopg.RawCursor(connection) as cursor:
         prepare(cursor)
         cursor.execute("set transaction read only")
-        cursor.execute(query, parameters)  # type: ignore[arg-type]
+        cursor.execute(query.encode(), parameters)
         return to_frame(cursor)
