@@ -8,6 +8,7 @@ import pytest
 from typing_extensions import override
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
+from dataflow_assets_tests.postgres_server import any_server
 from dataflow_assets_tests.scenario import DAY, make_template, open_world, ships
 
 if TYPE_CHECKING:
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
 
     from xdist.remote import Producer  # type: ignore[import-untyped]
 
+    from dataflow_assets_tests.postgres_server import Server
     from dataflow_assets_tests.scenario import World
 
 END_TO_END = "dataflow_assets_tests/e2e/"
-VARIABLES = ("DATA_DIR", "FILES_DIR", "DUCKDB_PATH", "DECLARATIONS_DIR", "DAGSTER_HOME")
+VARIABLES = (
+    "DATA_DIR",
+    "FILES_DIR",
+    "DUCKDB_PATH",
+    "DECLARATIONS_DIR",
+    "DAGSTER_HOME",
+    "DATABASE_URL",
+)
 
 
 class OneWorkerForAllEndToEnd(LoadGroupScheduling):  # type: ignore[misc]
@@ -56,6 +65,20 @@ def filled_template(tmp_path_factory: pytest.TempPathFactory, empty_template: Pa
         world.drop(f"{DAY}.csv", ships(DAY, "Anna", "Berta"))
         assert world.materialize(DAY).success
     return root
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real Postgres, started once and only if a test asks for it."""
+    with any_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[str]:
+    """The URL of an empty database."""
+    with postgres.new_database() as url:
+        yield url
 
 
 @pytest.fixture
