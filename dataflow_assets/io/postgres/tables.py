@@ -9,17 +9,22 @@ takes the locks in the same order, so nobody waits in a circle.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from psycopg import errors, sql
 
+from dataflow_assets.declaration.entity import HISTORY_COLUMNS
 from dataflow_assets.errors import WarehouseSchemaError
 from dataflow_assets.io.ledger import DDL as LEDGER
 from dataflow_assets.io.postgres.connections import set_lock_timeout, writing
 from dataflow_assets.io.postgres.types import TEXT, postgres_type, widens
 from dataflow_assets.io.warehouse import TECHNICAL, quoted
+from dataflow_assets.io.write_modes import CLOSED_BY, WriteMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,13 +46,14 @@ COLUMNS = """
     from pg_attribute a
     where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
 """
-UNIQUE_INDEXES = """
-    select array_agg(a.attname::text order by k.place)
-    from pg_index i, unnest(i.indkey::int[]) with ordinality k(number, place), pg_attribute a
-    where i.indrelid = to_regclass(%s) and i.indisunique and i.indisvalid and i.indpred is null
-        and a.attrelid = i.indrelid and a.attnum = k.number
-    group by i.indexrelid
+INDEXES = """
+    select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid
+    where i.indrelid = to_regclass(%s) and i.indisvalid
 """
+OUR_INDEX = re.compile(r".*_key_[0-9a-f]{8}")
+MOMENT = "timestamp with time zone"
+BY_BYTES = ("_partition", CLOSED_BY)
+"""Columns whose order is that of partitions, whatever the language of the database."""
 LONGEST_NAME = 63
 """Bytes of a name; Postgres cuts off what is longer, without an error."""
 READERS_WAIT_S = 0.2
@@ -70,7 +76,9 @@ def column_types(table: EntityTable) -> dict[str, str]:
                 culprit=name,
             )
     declared = {name: postgres_type(dtype) for name, dtype in table.columns.items()}
-    return declared | dict.fromkeys(TECHNICAL, TEXT)
+    technical = dict.fromkeys(WriteMode.of(table).technical, TEXT)
+    moments = dict.fromkeys(technical.keys() & set(HISTORY_COLUMNS), MOMENT)
+    return declared | technical | moments
 
 
 def ledger_is_there(connection: Connection) -> bool:
@@ -88,10 +96,12 @@ def missing(connection: Connection, table: EntityTable) -> list[str]:
     there = {
         str(name): str(kind) for name, kind, _ in connection.execute(COLUMNS, [table.qualified])
     }
-    wanted = column_types(table)
+    wanted, index = column_types(table), KeyIndex.of(table)
     if not there:
         parts = [_definition(name, kind) for name, kind in wanted.items()]
-        return [f"create table {table.qualified} ({', '.join(parts)})", _key_index(table)]
+        return [f"create table {table.qualified} ({', '.join(parts)})", index.statement]
+    if (CLOSED_BY in there) != WriteMode.of(table).keeps_history:
+        raise WriteMode.of(table).refuse_other_kind()
     statements = [
         f"alter table {table.qualified} add column {_definition(name, kind)}"
         for name, kind in wanted.items()
@@ -102,15 +112,37 @@ def missing(connection: Connection, table: EntityTable) -> list[str]:
         for name, kind in wanted.items()
         if there.get(name, kind) != kind
     ]
-    indexes = [columns for (columns,) in connection.execute(UNIQUE_INDEXES, [table.qualified])]
-    if list(key_columns(table)) not in indexes:
-        statements.append(_key_index(table))
-    return statements
+    known = {str(name) for (name,) in connection.execute(INDEXES, [table.qualified])}
+    statements += [
+        f"drop index normalized.{quoted(name)}"
+        for name in sorted(known - {index.name})
+        if OUR_INDEX.fullmatch(name)
+    ]
+    return statements if index.name in known else [*statements, index.statement]
 
 
-def key_columns(table: EntityTable) -> tuple[str, ...]:
-    """Return the columns of which no two rows have the same values."""
-    return ("_partition", *table.key)
+@dataclass(frozen=True)
+class KeyIndex:
+    """The index that keeps keys unique: in a partition, the table, or among current versions.
+
+    Attributes:
+        name: Made of what it is, so that another key has another name.
+        statement: What makes it.
+    """
+
+    name: str
+    statement: str
+
+    @classmethod
+    def of(cls, table: EntityTable) -> Self:
+        """Return the index that a table's key and write mode need."""
+        mode = WriteMode.of(table)
+        columns = ("_partition", *table.key) if mode.per_partition else table.key
+        where = " where valid_to is null" if mode.keeps_history else ""
+        what = f"{table.qualified} ({', '.join(map(quoted, columns))}){where}"
+        name = f"{table.name[:48]}_key_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+        unique = "unique " if table.key else ""
+        return cls(name, f"create {unique}index {quoted(name)} on {what}")
 
 
 def outdated_comments(connection: Connection, table: EntityTable) -> list[str]:
@@ -165,8 +197,25 @@ def _migrate(connection: Connection, table: EntityTable | None, lock_timeout_s: 
                 connection.execute(LEDGER)
                 connection.execute(MIGRATIONS)
             if table is not None:
-                _run(connection, missing(connection, table))
+                _change(connection, table)
                 _run(connection, outdated_comments(connection, table))
+
+
+def _change(connection: Connection, table: EntityTable) -> None:
+    """Make the table what is declared; rows of an older key may stand in the way of a new one."""
+    statements = missing(connection, table)
+    try:
+        with connection.transaction():
+            _run(connection, statements)
+    except errors.UniqueViolation as error:
+        mode = WriteMode.of(table)
+        raise WarehouseSchemaError(
+            f"the table holds keys more than once, as it was written so far; the key "
+            f"{', '.join(table.key)} with write: {mode.write.mode} needs each once.",
+            mend=f"Run yourself: {mode.set_aside()}; then materialize all partitions.",
+            source=table.name,
+            culprit=table.qualified,
+        ) from error
 
 
 def _run(connection: Connection, statements: Sequence[str]) -> None:
@@ -198,12 +247,8 @@ def lock(connection: Connection, *what: str, shared: bool = False) -> None:
 
 
 def _definition(name: str, kind: str) -> str:
-    return f"{quoted(name)} {kind}{' not null' if name in TECHNICAL else ''}"
-
-
-def _key_index(table: EntityTable) -> str:
-    columns = ", ".join(map(quoted, key_columns(table)))
-    return f"create {'unique ' if table.key else ''}index on {table.qualified} ({columns})"
+    order = ' collate "C"' if name in BY_BYTES else ""
+    return f"{quoted(name)} {kind}{order}{' not null' if name in TECHNICAL else ''}"
 
 
 def _widening(table: EntityTable, name: str, there: str, wanted: str) -> str:

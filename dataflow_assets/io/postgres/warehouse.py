@@ -7,6 +7,7 @@ columns are made of (`types`).
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import psycopg
 import pyarrow.parquet as pq
 from psycopg import errors, sql
 
-from dataflow_assets.errors import ConservationError, WarehouseSchemaError
+from dataflow_assets.errors import WarehouseSchemaError
 from dataflow_assets.io.postgres.connections import Connections
 from dataflow_assets.io.postgres.frames import prepare, to_frame
 from dataflow_assets.io.postgres.tables import (
@@ -28,13 +29,14 @@ from dataflow_assets.io.postgres.tables import (
 )
 from dataflow_assets.io.postgres.types import Wire, postgres_type
 from dataflow_assets.io.warehouse import ADDED, quoted
+from dataflow_assets.io.write_modes import Part, WriteMode, accounted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pydantic import SecretStr
 
-    from dataflow_assets.io.ledger import LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
     from dataflow_assets.io.postgres.connections import Connection
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
@@ -65,11 +67,17 @@ class PostgresWarehouse:
         self._connections = Connections(url, connections, place)
         self._lock_timeout_s = lock_timeout_s
 
-    def publish(self, table: EntityTable, publications: Sequence[Publication]) -> None:
+    def publish(self, table: EntityTable, publications: Sequence[Publication]) -> dict[str, Counts]:
         """Publish partitions, each in one transaction with its ledger row.
 
+        A history that goes back is an exception: then all of them are one transaction.
+
+        Returns:
+            By partition, its counts with what became of the staged rows.
+
         Raises:
-            ConservationError: Fewer or more rows were inserted than staged.
+            ConservationError: Fewer or more rows are accounted for than were staged.
+            HistoryOrderError: The history goes on after a partition, with others than these.
             StorageError: The server's disk is full.
             WarehouseLockedError: Others keep the partition or the table.
             WarehouseRefusedError: A right is missing.
@@ -77,10 +85,19 @@ class PostgresWarehouse:
             WarehouseUnreachableError: The server is not there, and did not come back in time.
             WarehouseValueError: A value has no exact form in Postgres.
         """
-        if publications:
+        waiting = WriteMode.of(table).ordered(publications)
+        counts: dict[str, Counts] = {}
+        if waiting:
             self._connections.run(partial(self._prepare, table=table))
-        for one in publications:
-            self._publish_one(table, one)
+        while waiting:
+            published = self._connections.write(
+                partial(_publish_next, table=table, waiting=waiting), self._lock_timeout_s
+            )
+            if not published:  # somebody has changed the table meanwhile
+                self._connections.run(partial(self._prepare, table=table))
+            counts |= {row.partition: row.counts for row in published}
+            del waiting[: len(published)]
+        return counts
 
     def record(self, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
@@ -119,25 +136,65 @@ class PostgresWarehouse:
             except errors.InsufficientPrivilege:
                 log.warning("%s: descriptions changed; its owner can write them", table.qualified)
 
-    def _publish_one(self, table: EntityTable, one: Publication) -> None:
-        publish = partial(_published, table=table, one=one)
-        while not self._connections.write(publish, self._lock_timeout_s):
-            self._connections.run(partial(self._prepare, table=table))
-
     def _prepare_ledger(self, connection: Connection) -> None:
         if not ledger_is_there(connection):
             migrate(connection, None, self._lock_timeout_s)
 
 
-def _published(connection: Connection, *, table: EntityTable, one: Publication) -> bool:
-    """Replace one partition, unless the table is no longer as declared."""
-    lock(connection, table.qualified, shared=True)
-    lock(connection, table.qualified, one.partition)
+def _publish_next(
+    connection: Connection, *, table: EntityTable, waiting: Sequence[Publication]
+) -> list[LedgerRow]:
+    """Publish the first that waits, or with it all others, in the open transaction.
+
+    Returns:
+        The row of the ledger of each that was published; none if the table is not as declared.
+    """
+    mode, first = WriteMode.of(table), waiting[0]
+    lock(connection, table.qualified, shared=mode.per_partition)
+    if mode.per_partition:
+        lock(connection, table.qualified, first.partition)
     if missing(connection, table):
-        return False
-    _replace(connection, table, one)
-    write_ledger(connection, [one.ledger])
-    return True
+        return []
+    batch = waiting[:1]
+    if mode.keeps_history:
+        query = mode.applied_from(first.ledger.asset, first.partition)
+        applied = [str(key) for (key,) in connection.execute(query.encode())]
+        batch = waiting[: mode.together([one.partition for one in waiting], applied)]
+        for step in mode.rewind_steps(first.partition) if applied else ():
+            connection.execute(step.sql.encode())
+    published = [_let_in(connection, table, one) for one in batch]
+    write_ledger(connection, published)
+    return published
+
+
+def _let_in(connection: Connection, table: EntityTable, one: Publication) -> LedgerRow:
+    """Let one partition's rows into the table, and return its row of the ledger."""
+    mode = WriteMode.of(table)
+    if mode.per_partition:
+        connection.execute(
+            f"delete from {table.qualified} where _partition = %s".encode(), [one.partition]
+        )
+        return accounted(one.ledger, copy_staged(connection, table, one, table.qualified), 0)
+    with _staging(connection, table) as relation:
+        copy_staged(connection, table, one, relation)
+        connection.execute(f"analyze {relation}".encode())
+        rows = {"loaded": 0, "duplicate": 0}
+        for step in mode.write_steps(Part(relation, one.partition, one.sources, one.moment)):
+            cursor = connection.execute(step.sql.encode())
+            selected = cursor.fetchone() if cursor.description else None
+            if step.counts is not None:
+                rows[step.counts] += cursor.rowcount if selected is None else int(str(selected[0]))
+    return accounted(one.ledger, **rows)
+
+
+@contextmanager
+def _staging(connection: Connection, table: EntityTable) -> Iterator[str]:
+    """Make a table of the staged columns that only this transaction sees, and drop it again."""
+    relation, types = "pg_temp.staged", column_types(table)
+    columns = ", ".join(f"{quoted(name)} {types[name]}" for name in WriteMode.of(table).staged)
+    connection.execute(f"create temporary table staged ({columns}) on commit drop".encode())
+    yield relation
+    connection.execute(f"drop table {relation}".encode())
 
 
 def _record(
@@ -152,21 +209,6 @@ def _record(
     )
     values = [tuple(getattr(file, name) for name in FILE_COLUMNS) for file in files]
     _append(connection, "files", FILE_COLUMNS, values)
-
-
-def _replace(connection: Connection, table: EntityTable, one: Publication) -> None:
-    """Put a partition's rows in the place of those that are there."""
-    connection.execute(
-        sql.SQL(f"delete from {table.qualified} where _partition = %s"), [one.partition]
-    )
-    copied = copy_staged(connection, table, one, table.qualified)
-    if copied != one.ledger.counts.loaded:
-        raise ConservationError(
-            f"{copied:,} rows were copied where {one.ledger.counts.loaded:,} were staged.",
-            mend="This is a bug in dataflow_assets; nothing was published. Please report it.",
-            partition=one.partition,
-            culprit=table.name,
-        )
 
 
 def copy_staged(connection: Connection, table: EntityTable, one: Publication, target: str) -> int:
@@ -195,7 +237,8 @@ def copy_staged(connection: Connection, table: EntityTable, one: Publication, ta
 
 def _checked_types(table: EntityTable, one: Publication, schema: pl.Schema) -> dict[str, str]:
     """Return the types of the table's columns, of which the file has all but the added ones."""
-    wanted = column_types(table)
+    types = column_types(table)
+    wanted = {name: types[name] for name in WriteMode.of(table).staged}
     found = {name: postgres_type(dtype) for name, dtype in schema.items()}
     for name in wanted.keys() - ADDED | found.keys():
         if wanted.get(name) != found.get(name):
