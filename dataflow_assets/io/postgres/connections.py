@@ -40,7 +40,10 @@ POOL_TIMEOUT_S = 30.0
 IDLE_S = 60.0
 TRIES = 6
 FIRST_WAIT_S = 0.2
-PARAMETERS: dict[str, str | int] = {
+PARAMETERS: dict[str, str | int | bool | None] = {
+    "autocommit": True,
+    # A prepared statement fails once its table has changed, and is unknown behind a pooler.
+    "prepare_threshold": None,
     "application_name": "dataflow_assets",
     "connect_timeout": CONNECT_TIMEOUT_S,
     # A peer that is gone without a word is noticed within a minute, on either side.
@@ -150,7 +153,7 @@ def pool_of(url: SecretStr, size: int) -> ConnectionPool[Connection]:
     connect(url).close()
     pool: ConnectionPool[Connection] = ConnectionPool(
         url.get_secret_value(),
-        kwargs={**PARAMETERS, "autocommit": True},
+        kwargs=PARAMETERS,
         min_size=0,
         max_size=size,
         max_idle=IDLE_S,
@@ -169,7 +172,7 @@ os.register_at_fork(after_in_child=pool_of.cache_clear)
 
 def connect(url: SecretStr) -> Connection:
     """Return a connection outside of any pool, in autocommit mode."""
-    return psycopg.connect(url.get_secret_value(), autocommit=True, **PARAMETERS)  # type: ignore[arg-type]
+    return psycopg.connect(url.get_secret_value(), **PARAMETERS)  # type: ignore[arg-type]
 
 
 def _configure(connection: Connection) -> None:

@@ -144,7 +144,15 @@ class Wire:
             WarehouseValueError: A value has no exact form in Postgres.
         """
         columns = [self._column(name, batch) for name in self._types]
-        return self._encoder.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._fields))
+        try:
+            return self._encoder.write_batch(
+                pa.RecordBatch.from_arrays(columns, schema=self._fields)
+            )
+        except ValueError as error:
+            raise WarehouseValueError(
+                f"a value has no binary form in Postgres: {error}.",
+                mend="Postgres knows moments from 4713 BC to the year 294276.",
+            ) from error
 
     def end(self) -> bytes:
         """Return what stands behind the last row."""
@@ -219,7 +227,7 @@ def _as_json(values: pl.Series) -> pa.Array:
 
 def _endless(value: pl.Expr, dtype: pl.DataType | DataTypeClass) -> pl.Expr:
     """Return whether there is an infinity or a NaN anywhere within a nested value."""
-    if isinstance(dtype, SELDOM_FINITE):
+    if dtype in SELDOM_FINITE:
         return ~value.is_finite()
     if isinstance(dtype, pl.Array):
         return _endless(value.arr.to_list(), pl.List(dtype.inner))
@@ -234,7 +242,7 @@ def _endless(value: pl.Expr, dtype: pl.DataType | DataTypeClass) -> pl.Expr:
 def _within(dtype: pl.DataType | DataTypeClass, kind: type[pl.DataType]) -> bool:
     """Whether a type is to be found inside a nested one."""
     if isinstance(dtype, pl.List | pl.Array):
-        return isinstance(dtype.inner, kind) or _within(dtype.inner, kind)
+        return dtype.inner == kind or _within(dtype.inner, kind)
     if isinstance(dtype, pl.Struct):
-        return any(isinstance(f.dtype, kind) or _within(f.dtype, kind) for f in dtype.fields)
+        return any(f.dtype == kind or _within(f.dtype, kind) for f in dtype.fields)
     return False
