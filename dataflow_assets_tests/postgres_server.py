@@ -22,7 +22,7 @@ import psycopg
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+FAST = {"fsync": "off", "full_page_writes": "off"}
 """For tests: a killed server loses nothing by it, only a machine without power would."""
 numbers = itertools.count()
 

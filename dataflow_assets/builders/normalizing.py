@@ -92,6 +92,19 @@ def normalized_declaration(entity: EntityDeclaration) -> str:
     return digest(NORMALIZED_CODE, digest_of(entity))
 
 
+def build_table(entity: EntityDeclaration, partitions: Partitions) -> EntityTable:
+    """Return the table that an entity's declaration asks for."""
+    return EntityTable(
+        name=entity.name,
+        columns=dict(entity_schema(entity)),
+        comments={name: column.description for name, column in entity.columns.items()},
+        key=entity.key,
+        description=entity.description,
+        write=entity.write,
+        partitions=partitions.values,
+    )
+
+
 class Normalizer(Workplace):
     """Normalizes partitions of one entity, and holds their locks from reading to publishing."""
 
@@ -110,15 +123,7 @@ class Normalizer(Workplace):
         self._rows = EntityRows(entity)
         self._locks = ExitStack()
         self._numbers = count()
-        self._table = EntityTable(
-            name=entity.name,
-            columns=dict(entity_schema(entity)),
-            comments={name: column.description for name, column in entity.columns.items()},
-            key=entity.key,
-            description=entity.description,
-            write=entity.write,
-            partitions=partitions.values,
-        )
+        self._table = build_table(entity, partitions)
         self._published: dict[str, Counts] = {}
 
     def __exit__(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dataflow_assets.builders.normalizing import build_table
 from dataflow_assets.builders.resources import build_resources
 from dataflow_assets.components.entity import Entity
 from dataflow_assets.components.mistakes import mistakes_in, summed_up, unknown_types
@@ -19,6 +20,7 @@ from dataflow_assets.settings import get_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dataflow_assets.io.warehouse import EntityTable
     from dataflow_assets.settings import Settings
 
 PACKAGE = Path(__file__).parent.parent
@@ -58,10 +60,7 @@ def load_declarations(folder: Path) -> dg.Definitions:
         DeclarationError: Declarations are wrong; it tells of the mistakes of all files.
     """
     folder = folder.resolve()
-    module = ModuleType("dataflow_assets.defs")
-    module.__file__ = str(folder / "__init__.py")
-    module.__path__ = [str(folder)]
-    tree = dg.ComponentTree.from_module(defs_module=module, project_root=folder.parent)
+    tree = _tree_of(folder)
     try:
         definitions = tree.build_defs_at_path(folder)
     except Exception as error:
@@ -72,6 +71,29 @@ def load_declarations(folder: Path) -> dg.Definitions:
         raise summed_up(mistakes) from None
     _refuse_twins(tree)
     return definitions
+
+
+def load_tables() -> list[EntityTable]:
+    """Return the tables of all entities that the environment's declarations name.
+
+    Raises:
+        DeclarationError: A declaration is wrong.
+    """
+    folder = (get_settings().declarations_dir or PACKAGE / "defs").resolve()
+    load_declarations(folder)
+    tree = _tree_of(folder)
+    sources = {one.declaration.name: one.declaration for one in tree.get_all_components(Source)}
+    entities = [one.declaration for one in tree.get_all_components(Entity)]
+    return [
+        build_table(entity, sources[next(iter(entity.mappings))].partitions) for entity in entities
+    ]
+
+
+def _tree_of(folder: Path) -> dg.ComponentTree:
+    module = ModuleType("dataflow_assets.defs")
+    module.__file__ = str(folder / "__init__.py")
+    module.__path__ = [str(folder)]
+    return dg.ComponentTree.from_module(defs_module=module, project_root=folder.parent)
 
 
 def _mistakes(tree: dg.ComponentTree, folder: Path, error: Exception) -> Iterator[DeclarationError]:

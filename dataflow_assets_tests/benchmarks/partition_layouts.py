@@ -25,6 +25,7 @@ ROWS = "select g, '{day}', g * 0.5, 'note ' || g from generate_series(1, {rows})
 PRUNED = "select count(*) from {table} where day = '{day}' and id < 10"
 UNPRUNED = "select * from {table} where id = 7 order by day limit 20"
 BUFFERS = {"shared_buffers": "'512MB'", "max_wal_size": "'4GB'"}
+HELD = b"select count(*) from pg_locks where pid = pg_backend_pid()"
 REPEATS = 5
 
 
@@ -47,8 +48,10 @@ class Deleting:
         for first in range(0, partitions, 500):
             last = min(first + 500, partitions)
             run(
-                f"insert into plain select g, 'd' || lpad(p::text, 6, '0'), g * 0.5, 'note ' || g "
-                f"from generate_series({first}, {last - 1}) p, generate_series(1, {rows}) g".encode()
+                "insert into plain "
+                f"select g, 'd' || lpad(p::text, 6, '0'), g * 0.5, 'note ' || g "
+                f"from generate_series({first}, {last - 1}) p, "
+                f"generate_series(1, {rows}) g".encode()
             )
         run(b"create unique index on plain (day, id)")
         run(b"vacuum analyze plain")
@@ -76,7 +79,8 @@ class Attaching:
         run(b"create unique index on parted (day, id)")
         for number in range(partitions):
             name = f"part_{number}"
-            run(f"create table {name} partition of parted for values in ('{day(number)}')".encode())
+            values = f"for values in ('{day(number)}')"
+            run(f"create table {name} partition of parted {values}".encode())
             run(f"insert into {name} {ROWS.format(day=day(number), rows=rows)}".encode())
         run(b"analyze parted")
 
@@ -146,7 +150,7 @@ def locks(connection: psycopg.Connection, query: str) -> str:
 
 
 def longest_wait(url: str, table: str, publish: Callable[[], None]) -> str:
-    """Return the longest that a reader waited for one short query while partitions were replaced."""
+    """Return the longest wait of a reader while a partition was replaced."""
     done, worst = threading.Event(), [0.0]
 
     def read() -> None:

@@ -6,17 +6,17 @@ not: any table.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import random
+import threading
 import time
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg.pq import TransactionStatus
 
 from dataflow_assets.errors import (
     DataflowError,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[object, ...]]
 CONNECT_TIMEOUT_S = 10
-POOL_TIMEOUT_S = 30.0
-IDLE_S = 60.0
 TRIES = 6
 FIRST_WAIT_S = 0.2
 PARAMETERS: dict[str, str | int | bool | None] = {
@@ -65,6 +63,8 @@ LOCKED = ("55P03",)
 FORBIDDEN = ("28", "42501", "3D", "25006", "0L", "0P")
 VALUE = ("22", "23")
 TOO_MANY_CONNECTIONS = "53300"
+OPENING = threading.Lock()
+"""Held while the process's pool is made, so that it has only one."""
 log = logging.getLogger(__name__)
 
 
@@ -98,7 +98,7 @@ class Connections:
                     return work(connection)
             except psycopg.Error as error:
                 if not is_passing(error) or number == TRIES - 1:
-                    raise self._explained(error) from error
+                    raise explained(error, self._place) from error
                 wait_s = FIRST_WAIT_S * 2**number * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
                 log.warning("%s: %s; trying again in %.1f s", self._place, _said(error), wait_s)
             time.sleep(wait_s)
@@ -130,59 +130,78 @@ class Connections:
 
         return self.run(attempt)
 
-    def _pool(self) -> ConnectionPool[Connection]:
-        return pool_of(self._url, self._size)
+    def _pool(self) -> Pool:
+        with OPENING:
+            return pool_of(self._url, self._size)
 
-    def _explained(self, error: psycopg.Error) -> DataflowError:
-        """Return what Postgres says as an error of ours; a pool does not say why it is empty."""
-        if isinstance(error, PoolTimeout):
+
+class Pool:
+    """Connections that wait for their next use, never more than so many.
+
+    Args:
+        url: The database.
+        size: How many there may be at once.
+    """
+
+    def __init__(self, url: SecretStr, size: int) -> None:
+        self._url = url
+        self._places = threading.BoundedSemaphore(size)
+        self._idle: list[Connection] = []
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection that works, in autocommit mode; wait until one is free.
+
+        Raises:
+            psycopg.Error: There is none to be had.
+        """
+        with self._places:
+            connection = self._working()
             try:
-                connect(self._url).close()
-            except psycopg.Error as reason:
-                return explained(reason, self._place)
-        return explained(error, self._place)
+                yield connection
+            finally:
+                if connection.info.transaction_status == TransactionStatus.IDLE:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+
+    def _working(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                connection.execute("select 1")
+            except psycopg.OperationalError:  # the server went while it waited
+                connection.close()
+            else:
+                return connection
+        return connect(self._url)
 
 
 @cache
-def pool_of(url: SecretStr, size: int) -> ConnectionPool[Connection]:
-    """Return the process's one pool of connections to a database.
-
-    Raises:
-        psycopg.Error: There is no connection to be had; the pool itself would only wait.
-    """
-    connect(url).close()
-    pool: ConnectionPool[Connection] = ConnectionPool(
-        url.get_secret_value(),
-        kwargs=PARAMETERS,
-        min_size=0,
-        max_size=size,
-        max_idle=IDLE_S,
-        timeout=POOL_TIMEOUT_S,
-        configure=_configure,
-        check=ConnectionPool.check_connection,
-        name="warehouse",
-        open=True,
-    )
-    atexit.register(pool.close)
-    return pool
+def pool_of(url: SecretStr, size: int) -> Pool:
+    """Return the process's one pool of connections to a database."""
+    return Pool(url, size)
 
 
-os.register_at_fork(after_in_child=pool_of.cache_clear)
+def _forget() -> None:
+    """Leave a parent's connections, and a lock that one of its threads may hold, to the parent."""
+    global OPENING  # noqa: PLW0603 - it is the process's
+    OPENING = threading.Lock()
+    pool_of.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def connect(url: SecretStr) -> Connection:
-    """Return a connection outside of any pool, in autocommit mode."""
-    return psycopg.connect(url.get_secret_value(), **PARAMETERS)  # type: ignore[arg-type]
-
-
-def _configure(connection: Connection) -> None:
+    """Return a new connection, in autocommit mode."""
+    connection = psycopg.connect(url.get_secret_value(), **PARAMETERS)  # type: ignore[arg-type]
     connection.execute(SESSION)
+    return connection
 
 
 def is_passing(error: psycopg.Error) -> bool:
     """Whether the same transaction may succeed a moment later."""
-    if isinstance(error, PoolTimeout):
-        return False  # it has been waited for long enough
     if error.sqlstate is None:
         # A cut connection has no code; neither has a mistake in how we use the library.
         return isinstance(error, psycopg.OperationalError) and not _is_wrong_address(error)
@@ -222,7 +241,7 @@ def explained(error: psycopg.Error, place: str) -> DataflowError:
             mend="Free space on the disk of the server; nothing was published.",
             culprit=place,
         )
-    if is_passing(error) or isinstance(error, PoolTimeout):
+    if is_passing(error):
         return WarehouseUnreachableError(
             f"Postgres cannot be reached, or broke off: {said}.",
             mend="See that the server runs and takes connections; nothing was published.",

@@ -45,7 +45,7 @@ def whole(bits: int, *, signed: bool = True) -> st.SearchStrategy[int]:
 
 def decimals(precision: int, scale: int) -> st.SearchStrategy[Decimal]:
     most = 10**precision - 1
-    return st.integers(-most, most).map(lambda number: Decimal(number).scaleb(-scale))
+    return st.integers(-most, most).map(lambda number: Decimal(f"{number}e-{scale}"))
 
 
 VALUES: dict[str, tuple[pl.DataType, st.SearchStrategy[Any]]] = {
@@ -119,13 +119,13 @@ def as_sent(value: object, dtype: pl.DataType) -> object:
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
         return value.astimezone(UTC)
     if dtype.is_nested() and value is not None:
-        return json.loads(json.dumps(value, default=str))
+        return json.dumps(value, default=str, sort_keys=True)
     return int(value) if isinstance(value, Decimal) and dtype == pl.UInt64() else value
 
 
 def as_found(value: object, dtype: pl.DataType) -> object:
     if dtype.is_nested() and value is not None:
-        return json.loads(str(value))
+        return json.dumps(json.loads(str(value)), sort_keys=True)
     return as_sent(value, dtype)
 
 
