@@ -238,6 +238,10 @@ class World:
             self._definitions.append(dg.Definitions.merge(declared, resources))
         return self._definitions[0]
 
+    def forget_definitions(self) -> None:
+        """Load them anew, as the environment says now."""
+        self._definitions.clear()
+
     def declare(self, *declarations: Mapping[str, Any]) -> None:
         """Replace all declarations."""
         path = self.root / "defs" / "declared" / "defs.yaml"

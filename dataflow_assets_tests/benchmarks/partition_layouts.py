@@ -93,9 +93,8 @@ class Attaching:
             run(f"alter table fresh add check (day = '{day(number)}')".encode())
             run(f"alter table parted detach partition {name}".encode())
             run(f"drop table {name}".encode())
-            run(
-                f"alter table parted attach partition fresh for values in ('{day(number)}')".encode()
-            )
+            values = f"for values in ('{day(number)}')"
+            run(f"alter table parted attach partition fresh {values}".encode())
             run(f"alter table fresh rename to {name}".encode())
 
     def _drop(self) -> None:

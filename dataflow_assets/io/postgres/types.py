@@ -116,6 +116,7 @@ class Wire:
 
     Args:
         schema: Polars types of the file's columns.
+        arrow: Arrow types of the same columns, as they are read.
         types: The Postgres type of every column of the table that is sent, in this order; those
             that the file lacks are constants.
         constants: One text for every row, by column.
@@ -125,9 +126,14 @@ class Wire:
     """
 
     def __init__(
-        self, schema: pl.Schema, types: Mapping[str, str], constants: Mapping[str, str]
+        self,
+        schema: pl.Schema,
+        arrow: pa.Schema,
+        types: Mapping[str, str],
+        constants: Mapping[str, str],
     ) -> None:
         self._schema = schema
+        self._arrow = arrow
         self._types = types
         self._constants = constants
         self._fields = pa.schema([pa.field(name, self._arrow_type(name)) for name in types])
@@ -160,14 +166,15 @@ class Wire:
 
     def _arrow_type(self, name: str) -> pa.DataType:
         """Return the Arrow type of which pgpq makes the column's Postgres type."""
-        if name in self._constants or self._types[name] in (TEXT, "jsonb"):
+        if name in self._constants or self._types[name] == "jsonb":
             return pa.string()
+        read = self._arrow.field(name).type
+        if self._types[name] == TEXT:
+            return pa.string() if pa.types.is_dictionary(read) else read
         dtype = self._schema[name]
         if dtype == pl.Time():
             return pa.time64("us")
-        if isinstance(dtype, pl.Datetime):
-            return pa.timestamp("us", dtype.time_zone)
-        return pl.Series([], dtype=dtype).to_arrow().type
+        return pa.timestamp("us", dtype.time_zone) if isinstance(dtype, pl.Datetime) else read
 
     def _make_encoder(self) -> ArrowToPostgresBinaryEncoder:
         encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(

@@ -220,13 +220,11 @@ def copy_staged(connection: Connection, table: EntityTable, one: Publication, ta
     """
     schema = pl.Schema(pl.read_parquet_schema(one.staged))
     types = _checked_types(table, one, schema)
-    wire = Wire(schema, types, {"_partition": one.partition, "_run_id": one.ledger.run_id})
     names = ", ".join(map(quoted, types))
-    command = sql.SQL(f"copy {target} ({names}) from stdin (format binary)")
-    with (
-        pq.ParquetFile(one.staged, pre_buffer=False) as file,
-        connection.cursor() as cursor,
-    ):
+    command = f"copy {target} ({names}) from stdin (format binary)".encode()
+    constants = {"_partition": one.partition, "_run_id": one.ledger.run_id}
+    with pq.ParquetFile(one.staged, pre_buffer=False) as file, connection.cursor() as cursor:
+        wire = Wire(schema, file.schema_arrow, types, constants)
         with cursor.copy(command) as copy:
             copy.write(wire.start())
             for batch in file.iter_batches(BATCH_ROWS):

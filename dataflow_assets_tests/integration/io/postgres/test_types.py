@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import psycopg
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -224,7 +225,7 @@ def test_a_moment_that_postgres_does_not_know_is_refused(database: str) -> None:
 def test_the_wire_sees_that_both_sides_mean_the_same_type() -> None:
     schema = pl.Schema({"n": pl.Int64()})
     with pytest.raises(WarehouseSchemaError, match="would be sent as INT8"):
-        Wire(schema, {"n": "double precision"}, {})
+        Wire(schema, pa.schema([("n", pa.int64())]), {"n": "double precision"}, {})
 
 
 WIDENING = [
