@@ -209,7 +209,9 @@ def _readers(column: Column, text: pl.Expr) -> list[pl.Expr]:
     if kind == "date":
         return [_strptime(text, pl.Date(), f) for f in column.formats or ("%Y-%m-%d",)]
     if kind == "time":
-        return [_strptime(text, pl.Time(), f) for f in column.formats or TIME_FORMATS]
+        times = [_strptime(text, pl.Time(), f) for f in column.formats or TIME_FORMATS]
+        # No warehouse holds a finer one: it would be cut off there, or keep all rows out.
+        return [pl.when(time.dt.nanosecond() % 1000 == 0).then(time) for time in times]
     if kind == "timestamp":
         patterns = _by_width(column.formats, text) if column.formats else _iso(text)
         return [_moment(part, pattern, column.timezone) for pattern, part in patterns]

@@ -61,7 +61,7 @@ BROKEN = ("08", "40", "57P01", "57P02", "57P03", "57P05")
 FULL = ("53", "58")
 LOCKED = ("55P03",)
 FORBIDDEN = ("28", "42501", "3D", "25006", "0L", "0P")
-VALUE = ("22", "23")
+VALUE = ("22", "23", "54")
 TOO_MANY_CONNECTIONS = "53300"
 OPENING = threading.Lock()
 """Held while the process's pool is made, so that it has only one."""

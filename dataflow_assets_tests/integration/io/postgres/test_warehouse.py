@@ -168,3 +168,15 @@ def test_readers_see_the_old_rows_or_the_new_and_do_not_wait(
         assert reader.execute(count).fetchone() == (3,)
         reader.commit()
         assert reader.execute(count).fetchone() == (5,)
+
+
+def test_a_key_too_long_for_its_index_is_refused_and_what_stood_stays(
+    warehouse: PostgresWarehouse, tmp_path: Path
+) -> None:
+    table = EntityTable("things", {**COLUMNS, "note": pl.String()}, key=("id", "note"))
+    warehouse.publish(table, [publication(tmp_path, "a", 3, added={"note": pl.lit("x")})])
+    long = "".join(map(chr, range(300, 9300)))  # so that it does not compress
+    bad = publication(tmp_path, "a", 3, generation=1, added={"note": pl.lit(long)})
+    with pytest.raises(WarehouseValueError, match="index row"):
+        warehouse.publish(table, [bad])
+    assert generations(warehouse) == [("a", 0, 3)]

@@ -47,7 +47,7 @@ def empty(url: str) -> None:
 
 @pytest.mark.parametrize(("mode", "partitions"), CASES)
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_publishes_in_any_order_give_what_the_model_says(
