@@ -41,6 +41,7 @@ COLUMNS: dict[str, pl.DataType] = {
 }
 KEYED = EntityTable("loaded", COLUMNS, key=("event_id",))
 SERVER = {"shared_buffers": "'512MB'", "max_wal_size": "'8GB'", "checkpoint_timeout": "'30min'"}
+MODULE = "dataflow_assets_tests.benchmarks.loading"
 LOADED = 'normalized."loaded"'
 
 
@@ -79,7 +80,7 @@ def publish(url: str, staged: Path, rows: int) -> dict[str, float]:
 
 
 def in_own_process(url: str, staged: Path, rows: int) -> dict[str, float]:
-    command = [sys.executable, "-m", __spec__.name, "--publish", url, str(staged)]
+    command = [sys.executable, "-m", MODULE, "--publish", url, str(staged)]
     done = subprocess.run(
         [*command, "--rows", str(rows)], check=True, capture_output=True, text=True
     )
