@@ -228,3 +228,16 @@ class WarehouseValueError(DataflowError):
     """A value has no exact form in the warehouse."""
 
     code = "DA513"
+
+
+class S3RefusedError(DataflowError):
+    """S3 refuses what was asked: a wrong key, no right, no such bucket."""
+
+    code = "DA521"
+
+
+class S3UnavailableError(DataflowError):
+    """S3 does not answer, or with an error of its own, though asked several times."""
+
+    code = "DA522"
+    transient = True

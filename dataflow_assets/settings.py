@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from dataflow_assets.errors import SettingsError
 
@@ -21,6 +22,12 @@ URL_FORM = (
     "it must read postgresql://user:password@host:5432/database, with special characters of the "
     "password percent-encoded"
 )
+SCHEME = "s3://"
+BUCKET = r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,62}$"
+MOST_TAGS = 10
+LONGEST_NAME = 128
+LONGEST_VALUE = 256
+"""What S3 allows of tags."""
 
 
 class Settings(BaseSettings):
@@ -41,18 +48,71 @@ class Settings(BaseSettings):
         memory_limit_mb: Bound for each memory-hungry step of a run (``MEMORY_LIMIT_MB``).
         lock_timeout_s: Seconds to wait for another run to leave a partition or the warehouse
             (``LOCK_TIMEOUT_S``).
+        s3_bucket: Bucket of the lake (``S3_BUCKET``); unset, the lake is a folder. How S3 is
+            reached and who asks is said by the usual ``AWS_*`` variables.
+        s3_prefix: What the keys of the lake begin with (``S3_PREFIX``).
+        s3_sse: Server-side encryption of what is written, ``AES256`` or ``aws:kms`` (``S3_SSE``);
+            unset, as the bucket says.
+        s3_sse_kms_key_id: The key for ``aws:kms`` (``S3_SSE_KMS_KEY_ID``); unset, the account's.
+        s3_tags: Tags of what is written (``S3_TAGS``), as ``team=harbour,cost=42``.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Path("data")
-    files_dir: Path | None = None
+    files_dir: str | None = None
     database_url: SecretStr | None = None
     database_connections: int = Field(default=4, ge=1)
     duckdb_path: Path | None = None
     declarations_dir: Path | None = None
     memory_limit_mb: int = Field(default=512, ge=128)
     lock_timeout_s: float = Field(default=600, gt=0)
+    s3_bucket: str | None = Field(default=None, pattern=BUCKET)
+    s3_prefix: str = ""
+    s3_sse: Literal["AES256", "aws:kms"] | None = None
+    s3_sse_kms_key_id: str | None = Field(default=None, min_length=1)
+    s3_tags: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
+        default=(), max_length=MOST_TAGS
+    )
+
+    @field_validator("files_dir", mode="before")
+    @classmethod
+    def _path_as_text(cls, files_dir: object) -> object:
+        return str(files_dir) if isinstance(files_dir, Path) else files_dir
+
+    @field_validator("s3_prefix")
+    @classmethod
+    def _prefix_without_slashes(cls, prefix: str) -> str:
+        parts = [part for part in prefix.split("/") if part]
+        if "." in parts or ".." in parts:
+            raise ValueError("'.' and '..' are no parts of keys")
+        return "/".join(parts)
+
+    @field_validator("s3_tags", mode="before")
+    @classmethod
+    def _tags_from_text(cls, tags: object) -> object:
+        if not isinstance(tags, str):
+            return tags
+        pairs = [pair.partition("=") for pair in tags.split(",") if pair.strip()]
+        if any(not name.strip() or not sign for name, sign, _ in pairs):
+            raise ValueError("write tags as team=harbour,cost=42")
+        return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+    @field_validator("s3_tags")
+    @classmethod
+    def _tags_are_short(cls, tags: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        if any(len(name) > LONGEST_NAME or len(value) > LONGEST_VALUE for name, value in tags):
+            raise ValueError(
+                f"a tag's name has up to {LONGEST_NAME} characters, its value {LONGEST_VALUE}"
+            )
+        return tags
+
+    @field_validator("s3_sse_kms_key_id")
+    @classmethod
+    def _key_needs_kms(cls, key: str | None, info: ValidationInfo) -> str | None:
+        if key is not None and info.data.get("s3_sse") != "aws:kms":
+            raise ValueError("it needs S3_SSE=aws:kms")
+        return key
 
     @field_validator("database_url", mode="after")
     @classmethod
@@ -69,13 +129,15 @@ class Settings(BaseSettings):
 
     @property
     def lake(self) -> Path:
-        """Folder of Parquet and archived bytes."""
+        """Folder of Parquet and archived bytes; with `s3_bucket`, of what is on its way."""
         return self.data_dir.resolve() / "lake"
 
     @property
-    def files(self) -> Path:
-        """Folder below which sources' relative paths lie."""
-        return (self.files_dir or self.data_dir / "inbox").resolve()
+    def files(self) -> str:
+        """Folder, or place on S3, below which sources' relative paths lie."""
+        if self.files_dir is not None and self.files_dir.startswith(SCHEME):
+            return self.files_dir
+        return str(Path(self.files_dir or self.data_dir / "inbox").resolve())
 
     @property
     def warehouse(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from dataflow_assets_tests.postgres_server import Server
     from dataflow_assets_tests.scenario import World
 
-END_TO_END = "dataflow_assets_tests/e2e/"
+TOGETHER = ("dataflow_assets_tests/e2e/", "dataflow_assets_tests/integration/s3/")
+"""Tests of one of these folders share a server."""
 VARIABLES = (
     "DATA_DIR",
     "FILES_DIR",
@@ -29,27 +31,29 @@ VARIABLES = (
     "DAGSTER_HOME",
     "DATABASE_URL",
 )
+FOREIGN = ("AWS_", "S3_")
+"""How variables begin that lead to S3."""
 
 
-class OneWorkerForAllEndToEnd(LoadGroupScheduling):  # type: ignore[misc]
-    """Spreads tests over workers, but gives all end-to-end tests to one: they share a server.
+class OneWorkerForEachServer(LoadGroupScheduling):  # type: ignore[misc]
+    """Spreads tests over workers, but gives those that share a server to one.
 
     pytest-xdist 3.8 does not see its own mark for this with pytest 9.2 (pytest-xdist issue 1386).
     """
 
     @override
     def _split_scope(self, nodeid: str) -> str:
-        return END_TO_END if nodeid.startswith(END_TO_END) else nodeid
+        return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
-    return OneWorkerForAllEndToEnd(config, log)
+    return OneWorkerForEachServer(config, log)
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
+    for name in (*VARIABLES, *(name for name in os.environ if name.startswith(FOREIGN))):
         monkeypatch.delenv(name, raising=False)
 
 

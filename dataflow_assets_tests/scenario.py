@@ -284,7 +284,7 @@ class World:
 
     def rows(self, layer: Layer, partition: str, source: str = "harbour") -> pl.DataFrame:
         """Return what is published of a partition in the lake."""
-        return self.stores.lake.scan(layer, source, partition).collect()
+        return self.stores.lake.scan(layer, source, partition, self.root).collect()
 
     def query(self, sql: str) -> pl.DataFrame:
         """Return what the warehouse holds."""

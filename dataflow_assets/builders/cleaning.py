@@ -160,7 +160,7 @@ class Cleaner(Workplace):
     def _write(self, plan: CleaningPlan, partition: str, received: int, stamp: Manifest) -> Tally:
         """Write cleaned rows and quarantine to the work folder, and count the findings."""
         lake = self._stores.lake
-        rows = lake.scan("raw", self._source.name, partition, row_index="_row")
+        rows = lake.scan("raw", self._source.name, partition, self._work, row_index="_row")
         if received <= SMALL_ROWS:
             findings = self._write_small(plan, rows.collect(), lake.sink_options(stamp))
         else:
@@ -215,16 +215,17 @@ class Cleaner(Workplace):
         """Return what the Dagster UI is to show of one partition of one of the two tables."""
         lake, name, counts = self._stores.lake, self._source.name, cleaned.counts
         rows = counts.loaded if layer == "cleaned" else counts.quarantined
+        place = (layer, name, cleaned.partition)
         shown = {
             **metadata.partition_metadata(
-                cleaned.manifest, lake.path(layer, name, cleaned.partition), rows or 0
+                cleaned.manifest, lake.uri(*place), lake.size(*place), rows or 0
             ),
             **metadata.count_metadata(counts),
         }
         if layer == "quarantine":
             shown["rules"] = {rule: broken.rows for rule, broken in cleaned.tally.rules.items()}
         if preview:
-            shown["preview"] = metadata.preview(lake.scan(layer, name, cleaned.partition))
+            shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
         return Shown(cleaned.manifest.data_version, shown)
 
     def _plan_for(self, columns: tuple[str, ...]) -> CleaningPlan:

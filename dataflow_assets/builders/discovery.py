@@ -30,6 +30,8 @@ ENTRY_BYTES = len('"":"0123456789ab",')
 """What a partition takes in the cursor, besides its key."""
 GROUP_LENGTH = len("2026-01")
 """Older partitions are held by month: one digest for all keys that begin alike."""
+LISTINGS_A_TICK = 200
+"""The most groups that one look lists by themselves on S3."""
 MOST_HELD = 500
 """The most older partitions that are held one by one while others of their group wait."""
 MOST_AHEAD = 200
@@ -94,12 +96,30 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Which files one look saw.
+
+    Attributes:
+        present: Partitions that have files, as far as known, in order.
+        window: Those of them that were looked at.
+        found: The files of these.
+        rotation: The group after which the next look goes on, where one look cannot see them all.
+    """
+
+    present: Sequence[str]
+    window: Sequence[str]
+    found: Mapping[str, Sequence[FoundFile]]
+    rotation: str
+
+
+@dataclass(frozen=True)
 class Discovery:
     """Finds the partitions that are to be materialized.
 
     Attributes:
         finder: Lists the source's files.
-        published: Gives the fingerprint of a partition's files as last published, if it was.
+        published: Gives the fingerprints of partitions' files as last published, of those that
+            were.
         settle_s: Seconds for which files must have been left alone.
         most_runs: The most runs to ask for in one look; the rest waits for the next.
         longest: The most partitions in one run.
@@ -108,7 +128,7 @@ class Discovery:
     """
 
     finder: FileFinder
-    published: Callable[[str], str | None]
+    published: Callable[[Sequence[str]], Mapping[str, str]]
     settle_s: float
     most_runs: int
     longest: int
@@ -122,15 +142,14 @@ class Discovery:
             keys: All partition keys there are by now, in order; files of others wait.
             now: Seconds since the epoch.
         """
-        names = self.finder.partition_names()
-        present = [key for key in keys if key in names]
-        window, rotation = _choose({key: len(names[key]) for key in present}, cursor)
-        found = self.finder.find(set(window))
-        prints = {key: fingerprint(found[key]) for key in window if found.get(key)}
-        newest = _newest(cursor, present)
+        seen = self._look_at_bucket(cursor, keys) if self.finder.on_s3 else None
+        seen = seen or self._look_at_folder(cursor, keys)
+        found = seen.found
+        prints = {key: fingerprint(found[key]) for key in seen.window if found.get(key)}
+        newest = _newest(cursor, seen.present)
         changed = self._changed(prints, cursor, newest)
         settled, ahead = self._settled(changed, found, cursor, now)
-        unseen = set(present).difference(window)
+        unseen = set(seen.present).difference(seen.window)
         ahead |= {key: cursor.ahead[key] for key in unseen.intersection(cursor.ahead)}
         longest = 1 if len(settled) <= self.singles else self.longest
         runs = ranges(settled, keys, longest)[: self.most_runs]
@@ -144,10 +163,56 @@ class Discovery:
             cursor=replace(
                 remembered,
                 ahead=ahead,
-                rotation=rotation,
+                rotation=seen.rotation,
                 generation=cursor.generation + bool(asked),
             ),
         )
+
+    def _look_at_folder(self, cursor: Cursor, keys: Sequence[str]) -> Seen:
+        """List all names, which costs little, and look at as many files as one look may."""
+        names = self.finder.partition_names()
+        present = [key for key in keys if key in names]
+        window, rotation = _choose({key: len(names[key]) for key in present}, cursor)
+        return Seen(present, window, self.finder.find(set(window)), rotation)
+
+    def _look_at_bucket(self, cursor: Cursor, keys: Sequence[str]) -> Seen:
+        """List as many files as one look may: all, or the newest and other ones each time.
+
+        A list tells all about its files, but takes a request for each thousand.
+        """
+        if not cursor.rotation or not self.finder.narrows:
+            most = FILES_A_TICK + 1 if self.finder.narrows else None
+            found = self.finder.find(most=most)
+            if most is None or sum(map(len, found.values())) < most:
+                window = [key for key in keys if key in found]
+                return Seen(window, window, found, "")
+        groups: dict[str, list[str]] = {}
+        for key in keys:
+            groups.setdefault(_group(key), []).append(key)
+        found = self._list_groups(list(groups)[::-1], groups, FILES_A_TICK // 2)
+        looked = {_group(key) for key in found}
+        older = [group for group in groups if group not in looked]
+        turn = [group for group in older if group > cursor.rotation] + [
+            group for group in older if group <= cursor.rotation
+        ]
+        found |= self._list_groups(turn, groups, FILES_A_TICK // 2)
+        looked = {_group(key) for key in found}
+        window = [key for key in keys if found.get(key)]
+        present = [key for key in keys if found.get(key) or _waits(key, cursor, looked)]
+        last = [group for group in turn if group in looked]
+        return Seen(present, window, found, last[-1] if last else "")
+
+    def _list_groups(
+        self, order: Sequence[str], groups: Mapping[str, Sequence[str]], room: int
+    ) -> dict[str, list[FoundFile]]:
+        """Return the files of groups, one after the other, until there is no room for more."""
+        found: dict[str, list[FoundFile]] = {}
+        for group in order[:LISTINGS_A_TICK]:
+            found |= {key: [] for key in groups[group]} | self.finder.find(groups[group])
+            room -= sum(len(found[key]) for key in groups[group])
+            if room <= 0:
+                break
+        return found
 
     def _changed(
         self, prints: Mapping[str, str], cursor: Cursor, newest: AbstractSet[str]
@@ -156,14 +221,15 @@ class Discovery:
         single = newest | cursor.recent.keys()
         groups = _digests({key: value for key, value in prints.items() if key not in single})
         same = {group for group, value in groups.items() if cursor.older.get(group) == value}
-        unknown = {}
-        for key, value in prints.items():
-            if key in cursor.recent:
-                if cursor.recent[key] != value:
-                    unknown[key] = value
-            elif (key in newest or _group(key) not in same) and self.published(key) != value:
-                unknown[key] = value
-        return unknown
+        others = [key for key in prints if key not in cursor.recent]
+        asked = [key for key in others if key in newest or _group(key) not in same]
+        known = {**self.published(asked), **cursor.recent}
+        settled = set(others).difference(asked)
+        return {
+            key: value
+            for key, value in prints.items()
+            if key not in settled and known.get(key) != value
+        }
 
     def _settled(
         self,
@@ -273,6 +339,11 @@ def _remember(
     held = [k for k in (*cursor.recent, *asked) if k not in newest and _group(k) not in older]
     kept = newest | set(held[-MOST_HELD:])
     return replace(cursor, recent={key: recent[key] for key in recent if key in kept}, older=older)
+
+
+def _waits(key: str, cursor: Cursor, looked: Collection[str]) -> bool:
+    """Whether a partition is being watched, and was not looked at this time."""
+    return key in cursor.ahead and _group(key) not in looked
 
 
 def _group(key: str) -> str:

@@ -8,7 +8,6 @@ import dagster as dg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import polars as pl
 
@@ -118,12 +117,12 @@ def count_metadata(counts: Counts) -> Metadata:
     return {word: value for word, value in known.items() if value is not None}
 
 
-def partition_metadata(manifest: Manifest, path: Path, rows: int) -> Metadata:
+def partition_metadata(manifest: Manifest, uri: str, size: int, rows: int) -> Metadata:
     """Return what is shown of a partition in the lake."""
     return {
         "dagster/partition_row_count": rows,
-        "dagster/uri": path.as_uri(),
-        "size_bytes": path.stat().st_size,
+        "dagster/uri": uri,
+        "size_bytes": size,
         "seconds": round(manifest.duration_s, 3),
         "declaration": manifest.declaration,
     }
@@ -145,9 +144,8 @@ def files_metadata(manifest: Manifest) -> Metadata:
     }
 
 
-def preview(rows: pl.LazyFrame) -> dg.MarkdownMetadataValue:
-    """Return the first rows as a Markdown table."""
-    frame = rows.head(PREVIEW_ROWS).collect()
+def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    """Return rows as a Markdown table."""
     return dg.MetadataValue.md(markdown_table(frame.columns, frame.rows()))
 
 

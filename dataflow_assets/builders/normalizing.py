@@ -149,7 +149,10 @@ class Normalizer(Workplace):
         self._locks.enter_context(lake.partition_lock(f"normalized/{name}", partition))
         cleaned = self._cleaned(partition)
         mapped = pl.concat(
-            [self._mappings[one].apply(lake.scan("cleaned", one, partition)) for one in cleaned]
+            [
+                self._mappings[one].apply(lake.scan("cleaned", one, partition, self._work))
+                for one in cleaned
+            ]
         ).with_row_index("_row")
         received = sum(manifest.rows for manifest in cleaned.values())
         staged = self._work / f"{next(self._numbers)}.parquet"

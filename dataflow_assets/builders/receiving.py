@@ -16,7 +16,7 @@ from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
 from dataflow_assets.extract.csv import raw_schema, read_header, read_rows
-from dataflow_assets.extract.files import FileFinder, fingerprint, member_version, take_snapshot
+from dataflow_assets.extract.files import FileFinder, fingerprint, member_version, take_snapshots
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
 from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.extract.files import Snapshot
+    from dataflow_assets.io.lake import Archive, Layer
 
 RAW_CODE = "1"
 """Raised when the same bytes would give other raw rows than before."""
@@ -86,7 +87,8 @@ class Receiver(Workplace):
         files = self._files.get(partition, [])
         with lake.partition_lock(f"raw/{name}", partition):
             before = lake.manifest("raw", name, partition)
-            snapshots = [take_snapshot(file, lake.archive(name)) for file in files]
+            archive = lake.archive(name, self._work)
+            snapshots = take_snapshots(files, archive.folder, stays=archive.stays)
             stamp = Manifest(
                 data_version=digest(
                     self._declaration, [(shot.file.name, shot.version) for shot in snapshots]
@@ -98,13 +100,19 @@ class Receiver(Workplace):
             if before is not None and _same(before, stamp):
                 return Received(partition, before, unchanged=True)
             staged = self._work / "raw.parquet"
-            received = self._write(staged, stamp, snapshots, started)
+            received = self._write(staged, stamp, snapshots, archive, started)
             _refuse_vanished(self._source, partition, before, received)
+            archive.keep(shot.path for shot in snapshots)
             lake.publish(staged, "raw", name, partition, rows=received.rows)
         return Received(partition, received, unchanged=False, gone=_gone(before, received))
 
     def _write(
-        self, staged: Path, stamp: Manifest, snapshots: Sequence[Snapshot], started: float
+        self,
+        staged: Path,
+        stamp: Manifest,
+        snapshots: Sequence[Snapshot],
+        archive: Archive,
+        started: float,
     ) -> Manifest:
         columns = _union_of_headers(self._source, snapshots)
         with RawWriter(staged, raw_schema(columns)) as writer:
@@ -112,7 +120,7 @@ class Receiver(Workplace):
                 file
                 for shot in snapshots
                 for file in _write_rows(
-                    self._source, shot, columns, writer, self._stores.lake.relative(shot.path)
+                    self._source, shot, columns, writer, archive.name_of(shot.path)
                 )
             )
             rows = sum(file.rows for file in files)
@@ -141,16 +149,18 @@ class Receiver(Workplace):
 
     def show(self, received: Received, *, preview: bool) -> Shown:
         """Return what the Dagster UI is to show of one partition."""
-        manifest, lake, name = received.manifest, self._stores.lake, self._source.name
-        path = lake.path("raw", name, received.partition)
+        manifest, lake = received.manifest, self._stores.lake
+        place: tuple[Layer, str, str] = ("raw", self._source.name, received.partition)
         shown = {
-            **metadata.partition_metadata(manifest, path, manifest.rows),
+            **metadata.partition_metadata(
+                manifest, lake.uri(*place), lake.size(*place), manifest.rows
+            ),
             "received": manifest.rows,
             **metadata.files_metadata(manifest),
             "unchanged": received.unchanged,
         }
         if preview:
-            shown["preview"] = metadata.preview(lake.scan("raw", name, received.partition))
+            shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
         return Shown(manifest.data_version, shown)
 
 

@@ -79,9 +79,9 @@ def build_sensor(
 def build_discovery(source: SourceDeclaration, declared: Sensor, stores: Stores) -> Discovery:
     """Return what finds the source's changed partitions, in the folder and the lake given."""
 
-    def published(partition: str) -> str | None:
-        manifest = stores.lake.manifest("raw", source.name, partition)
-        return None if manifest is None else manifest.fingerprint
+    def published(partitions: Sequence[str]) -> dict[str, str]:
+        manifests = stores.lake.manifests("raw", source.name, partitions)
+        return {key: manifest.fingerprint for key, manifest in manifests.items()}
 
     return Discovery(
         finder=FileFinder(source.extract.files, source.partitions, stores.files),

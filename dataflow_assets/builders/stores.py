@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dataflow_assets.io.lake import Lake
     from dataflow_assets.io.warehouse import Warehouse
+    from dataflow_assets.s3 import Address
 
 DIGEST_LENGTH = 16
 
@@ -24,14 +25,14 @@ class Stores:
     """The places that a run reads and writes.
 
     Attributes:
-        files: Folder below which sources' relative paths lie.
+        files: Folder, or place on S3, below which sources' relative paths lie.
         lake: Parquet and archived bytes.
         warehouse: Normalized tables and the ledger.
         memory_limit_mb: Bound for each memory-hungry step.
         run_id: Which run it is; kept beside everything that is published.
     """
 
-    files: Path
+    files: Path | Address
     lake: Lake
     warehouse: Warehouse
     memory_limit_mb: int

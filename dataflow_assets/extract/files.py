@@ -1,4 +1,4 @@
-"""Files in a folder: which there are, to which partition each belongs, and their archived bytes.
+"""Files in a folder or on S3: which there are, whose partition's, and their archived bytes.
 
 What belongs here: the path template, the walk through folders, fingerprints of what was found, and
 the content-addressed archive. What does not: what the bytes mean; that is for the modules
@@ -17,14 +17,17 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
 from dataflow_assets.declaration.extract import PLACEHOLDER
 from dataflow_assets.errors import FileChangedError, StorageError, UnreadableFileError
+from dataflow_assets.extract.listing import KeyRanges, list_keys
+from dataflow_assets.s3 import Address, Listed, at_once, open_bucket
+from dataflow_assets.settings import SCHEME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from io import FileIO
 
     from dataflow_assets.declaration.extract import Files
@@ -52,12 +55,13 @@ DATE_CODES = {
 
 COPY_BYTES = 1 << 20
 SMALL_BYTES = 8 << 20
+SMALL_OBJECT_BYTES = 4 << 20
 VERSION_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    r"""A file that was there when its folder was looked into.
+    r"""A file that was there when its folder, or its bucket, was looked into.
 
     Attributes:
         path: Where it is.
@@ -65,12 +69,14 @@ class FoundFile:
             as ``\xNN``.
         size: Bytes.
         mtime_ns: When it was last written, in nanoseconds since 1970.
+        etag: On S3, what changes with its content.
     """
 
-    path: Path
+    path: Path | Address
     name: str
     size: int
     mtime_ns: int
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,34 +105,48 @@ class FileFinder:
     Args:
         files: Where the files are, as declared.
         partitions: How the source is cut into partitions.
-        root: The folder below which a relative path lies.
+        root: The folder, or the place on S3, below which a relative path lies.
+
+    Attributes:
+        on_s3: Whether the files are on S3, where listing tells all about them, but takes time.
+        narrows: Whether the files of some partitions can be listed there without the others'.
     """
 
-    def __init__(self, files: Files, partitions: Partitions, root: Path) -> None:
-        self._template = _Template(files.path, root, partitions)
+    def __init__(self, files: Files, partitions: Partitions, root: Path | Address) -> None:
+        on_s3 = files.path.startswith(SCHEME) or (
+            isinstance(root, Address) and not files.path.startswith("/")
+        )
+        template = _BucketTemplate if on_s3 else _Template
+        self._template: _Template | _BucketTemplate = template(files.path, root, partitions)
+        self.on_s3 = on_s3
+        self.narrows = isinstance(self._template, _BucketTemplate) and self._template.narrows
         self._keys = _PartitionKeys(partitions)
 
-    def find(self, only: Collection[str] | None = None) -> dict[str, list[FoundFile]]:
+    def find(
+        self, only: Collection[str] | None = None, most: int | None = None
+    ) -> dict[str, list[FoundFile]]:
         """Return the files of each partition that has any, sorted by name.
 
         Args:
-            only: Look at the files of these partitions alone; the others are not even stat'ed.
+            only: Look at the files of these partitions alone; the others are not even stat'ed, and
+                on S3 not listed where their keys allow to leave them out.
+            most: Stop after so many files.
 
         Raises:
             UnreadableFileError: The folder is not there, or may not be read.
         """
         found: dict[str, list[FoundFile]] = defaultdict(list)
-        for key, name, entry in self._entries():
+        count = 0
+        for key, name, entry in self._entries(only):
             if only is not None and key not in only:
                 continue
-            try:
-                stat = entry.stat()
-            except FileNotFoundError:  # it went away since its folder was listed
+            file = self._template.found(entry, name)
+            if file is None:  # it went away since its folder was listed
                 continue
-            except OSError as error:
-                raise _unreadable(entry.path, error) from error
-            file = FoundFile(Path(entry.path), name, stat.st_size, stat.st_mtime_ns)
             found[key].append(file)
+            count += 1
+            if count == most:
+                break
         return {key: sorted(found[key], key=lambda file: file.name) for key in sorted(found)}
 
     def find_partition(self, key: str) -> list[FoundFile]:
@@ -144,12 +164,12 @@ class FileFinder:
             UnreadableFileError: The folder is not there, or may not be read.
         """
         names: dict[str, list[str]] = defaultdict(list)
-        for key, name, _ in self._entries():
+        for key, name, _ in self._entries(None):
             names[key].append(name)
         return {key: sorted(names[key]) for key in sorted(names)}
 
-    def _entries(self) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
-        for entry, match in self._template.walk():
+    def _entries(self, only: Collection[str] | None) -> Iterator[tuple[str, str, Any]]:
+        for entry, match in self._template.walk(only):
             key = self._keys.key_of(match)
             if key is not None:
                 yield key, _shown(f"{self._template.prefix}{match.string}"), entry
@@ -193,6 +213,77 @@ class _PartitionKeys:
         return key
 
 
+class _Patterns:
+    """Turns declared paths into regular expressions."""
+
+    def __init__(self, partitions: Partitions) -> None:
+        self._values = partitions.values or ()
+
+    def compile(self, text: str) -> re.Pattern[str]:
+        """Turn wildcards and placeholders into a regular expression with a group for each code."""
+        pieces: list[str] = []
+        groups: set[str] = set()
+        position = 0
+        for match in PLACEHOLDER.finditer(text):
+            pieces.append(_wildcards(text[position : match.start()]))
+            pieces.append(self._date(match[2], groups) if match[1] else self._partition(groups))
+            position = match.end()
+        pieces.append(_wildcards(text[position:]))
+        return re.compile("".join(pieces), re.DOTALL)
+
+    def _partition(self, groups: set[str]) -> str:
+        values = sorted(self._values, key=len, reverse=True)
+        return _group("partition", "|".join(map(re.escape, values)), groups)
+
+    @staticmethod
+    def _date(codes: str, groups: set[str]) -> str:
+        pieces = []
+        for literal, code in re.findall(r"([^%]+)|%(.)", codes, re.DOTALL):
+            if literal or code == "%":
+                pieces.append(re.escape(literal or code))
+            else:
+                pieces.append(_group(code, DATE_CODES.get(code, r"[^/]+?"), groups))
+        return "".join(pieces)
+
+
+class _BucketTemplate:
+    """A declared path on S3: which keys to list, and which of them match.
+
+    Attributes:
+        prefix: What stands before the part of a name that is matched: the literal folders.
+        narrows: Whether the files of some partitions can be listed without the others'.
+    """
+
+    def __init__(self, path: str, root: Path | Address, partitions: Partitions) -> None:
+        url = path if path.startswith(SCHEME) else f"{root}/{path}"
+        self._address = Address.parse(url)
+        literal, parts = _split_literal(PLACEHOLDER.sub(_split_folders, self._address.key))
+        self._base = "".join(f"{part}/" for part in literal)
+        self.prefix = f"{SCHEME}{self._address.bucket}/{self._base}".removeprefix(f"{root}/")
+        self._ranges = KeyRanges(self._address.key, partitions)
+        self.narrows = self._ranges.narrows
+        self._whole = _Patterns(partitions).compile("/".join(parts))
+
+    def walk(self, only: Collection[str] | None) -> Iterator[tuple[Listed, re.Match[str]]]:
+        """Yield each matching object, with what the placeholders stand for."""
+        bucket = open_bucket(self._address.bucket)
+        beginnings = [self._base] if only is None else self._ranges.beginnings(only)
+        for found in list_keys(bucket, beginnings) if beginnings else ():
+            below = found.key.removeprefix(self._base)
+            match = self._whole.fullmatch(below)
+            if match is None or TEMPORARY.match(below.rpartition("/")[2]):
+                continue
+            if any(folder.startswith(".") for folder in below.split("/")[:-1]):
+                continue
+            if found.size or bucket.find(found.key) is not None:  # some tools make empty folders
+                yield found, match
+
+    def found(self, entry: Listed, name: str) -> FoundFile:
+        """Return what an object is."""
+        path = Address(self._address.bucket, entry.key)
+        return FoundFile(path, name, entry.size, entry.mtime_ns, entry.etag)
+
+
 class _Template:
     """A declared path: which folders to look into, and which names in them match.
 
@@ -200,17 +291,31 @@ class _Template:
         prefix: What stands before the part of a name that is matched: the literal folders.
     """
 
-    def __init__(self, path: str, root: Path, partitions: Partitions) -> None:
-        self._values = partitions.values or ()
+    def __init__(self, path: str, root: Path | Address, partitions: Partitions) -> None:
+        root = Path("/") if isinstance(root, Address) else root
+        patterns = _Patterns(partitions)
         literal, parts = _split_literal(PLACEHOLDER.sub(_split_folders, path))
         start = Path("/") if Path(path).is_absolute() else root
         self._base = start.joinpath(*literal)
         within = self._base.relative_to(root) if self._base.is_relative_to(root) else self._base
         self.prefix = "" if within == Path() else f"{within.as_posix().rstrip('/')}/"
-        self._parts = [self._pattern(part) if part != "**" else None for part in parts]
-        self._whole = self._pattern("/".join(parts))
+        self._parts = [patterns.compile(part) if part != "**" else None for part in parts]
+        self._whole = patterns.compile("/".join(parts))
 
-    def walk(self) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
+    def found(self, entry: os.DirEntry[str], name: str) -> FoundFile | None:
+        """Return what a file is, or none if it is gone."""
+        try:
+            stat = entry.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreadable(entry.path, error) from error
+        return FoundFile(Path(entry.path), name, stat.st_size, stat.st_mtime_ns)
+
+    def walk(
+        self,
+        only: Collection[str] | None,  # noqa: ARG002 - to list a folder costs next to nothing
+    ) -> Iterator[tuple[os.DirEntry[str], re.Match[str]]]:
         """Yield each matching file, once, with what the placeholders stand for."""
         if not self._base.is_dir():
             raise UnreadableFileError(
@@ -250,32 +355,6 @@ class _Template:
         if part is not None:
             return part.fullmatch(entry.name) is not None
         return not entry.is_symlink() or _identity(entry.path) not in above
-
-    def _pattern(self, text: str) -> re.Pattern[str]:
-        """Turn wildcards and placeholders into a regular expression with a group for each code."""
-        pieces: list[str] = []
-        groups: set[str] = set()
-        position = 0
-        for match in PLACEHOLDER.finditer(text):
-            pieces.append(_wildcards(text[position : match.start()]))
-            pieces.append(self._date(match[2], groups) if match[1] else self._partition(groups))
-            position = match.end()
-        pieces.append(_wildcards(text[position:]))
-        return re.compile("".join(pieces), re.DOTALL)
-
-    def _partition(self, groups: set[str]) -> str:
-        values = sorted(self._values, key=len, reverse=True)
-        return _group("partition", "|".join(map(re.escape, values)), groups)
-
-    @staticmethod
-    def _date(codes: str, groups: set[str]) -> str:
-        pieces = []
-        for literal, code in re.findall(r"([^%]+)|%(.)", codes, re.DOTALL):
-            if literal or code == "%":
-                pieces.append(re.escape(literal or code))
-            else:
-                pieces.append(_group(code, DATE_CODES.get(code, r"[^/]+?"), groups))
-        return "".join(pieces)
 
 
 def _group(name: str, pattern: str, groups: set[str]) -> str:
@@ -353,8 +432,36 @@ def fingerprint(files: Iterable[FoundFile]) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.name):
-        digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\0".encode())
+        digest.update(f"{file.name}\0{file.size}\0{file.mtime_ns}\0{file.etag}".encode())
     return digest.hexdigest()[:12]
+
+
+def take_snapshots(
+    files: Sequence[FoundFile], archive: Path, *, stays: bool = True
+) -> list[Snapshot]:
+    """Copy the bytes of files into the archive; see `take_snapshot`.
+
+    Small ones on S3 are asked for side by side, and big ones in parts: memory is bounded by both.
+
+    Args:
+        files: The files as they were found.
+        archive: The source's folder in the archive; made if it is not there.
+        stays: Whether the folder is where the bytes stay. What comes from S3 and goes on to S3 need
+            not survive a crash of the machine in between.
+    """
+    small = [file for file in files if _is_small_object(file)]
+
+    def take(file: FoundFile) -> Snapshot:
+        if isinstance(file.path, Address):
+            return _archive_object(file, file.path, archive, stays=stays)
+        return take_snapshot(file, archive)
+
+    taken = dict(zip(small, at_once(take, small), strict=True))
+    return [taken.get(file) or take(file) for file in files]
+
+
+def _is_small_object(file: FoundFile) -> bool:
+    return isinstance(file.path, Address) and file.size <= SMALL_OBJECT_BYTES
 
 
 def take_snapshot(file: FoundFile, archive: Path) -> Snapshot:
@@ -372,6 +479,8 @@ def take_snapshot(file: FoundFile, archive: Path) -> Snapshot:
         UnreadableFileError: The file may not be read.
         StorageError: The archive cannot be written.
     """
+    if isinstance(file.path, Address):
+        return _archive_object(file, file.path, archive, stays=True)
     try:
         with file.path.open("rb", buffering=0) as stream:
             _check_unchanged(file, stream)
@@ -382,6 +491,25 @@ def take_snapshot(file: FoundFile, archive: Path) -> Snapshot:
         raise _changed(file, "vanished") from error
     except OSError as error:
         raise _unreadable(file.path, error) from error
+
+
+def _archive_object(file: FoundFile, address: Address, archive: Path, *, stays: bool) -> Snapshot:
+    """Copy an object, asking for the very content that was found."""
+    found = Listed(address.key, file.size, file.etag, dt.datetime.now(dt.UTC))
+    bucket = open_bucket(address.bucket)
+    with _Draft(archive) as draft:
+        if _is_small_object(file):
+            content = bucket.range(found, 0, file.size)
+            digest = None if content is None else hashlib.sha256(content).hexdigest()
+            draft.write(content or b"")
+        else:
+            digest = bucket.download(found, draft.path)
+        if digest is None:
+            raise _changed(file, "was written anew, or vanished, since it was found")
+        snapshot = _snapshot(file, digest, archive)
+        if not _is_archived(snapshot):
+            draft.publish(snapshot.path, synced=stays)
+    return snapshot
 
 
 def _archive_small(file: FoundFile, stream: FileIO, archive: Path) -> Snapshot:
@@ -429,7 +557,7 @@ def member_version(snapshot: Snapshot, name: str) -> str:
 
 def _snapshot(file: FoundFile, digest: str, archive: Path) -> Snapshot:
     version = digest[:VERSION_DIGITS]
-    suffixes = SUFFIXES.search(file.path.name)
+    suffixes = SUFFIXES.search(file.name.rpartition("/")[2])
     name = f"{version}{suffixes[0].lower() if suffixes else ''}"
     return Snapshot(file, version, archive / version[:2] / name)
 
@@ -483,13 +611,13 @@ class _Draft:
             handle, path = tempfile.mkstemp(prefix=".draft-", dir=self._archive)
         except OSError as error:
             raise _unwritable(self._archive, error) from error
-        self._path = Path(path)
+        self.path = Path(path)
         self._stream = os.fdopen(handle, "wb", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stream.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def write(self, content: bytes | memoryview) -> None:
         rest = memoryview(content)
@@ -499,12 +627,13 @@ class _Draft:
         except OSError as error:
             raise _unwritable(self._archive, error) from error
 
-    def publish(self, path: Path) -> None:
-        """Give the bytes their name, once they are on disk."""
+    def publish(self, path: Path, *, synced: bool = True) -> None:
+        """Give the bytes their name, once they are on disk if they are to be synced."""
         try:
-            os.fsync(self._stream.fileno())
+            if synced:
+                os.fsync(self._stream.fileno())
             path.parent.mkdir(exist_ok=True)
-            self._path.chmod(0o644)
-            self._path.replace(path)
+            self.path.chmod(0o644)
+            self.path.replace(path)
         except OSError as error:
             raise _unwritable(path, error) from error

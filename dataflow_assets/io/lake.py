@@ -9,7 +9,6 @@ always of one publish.
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import os
 import shutil
 import tempfile
@@ -32,12 +31,16 @@ from dataflow_assets.errors import (
     UnreadableFileError,
 )
 from dataflow_assets.io.ledger import Counts
-from dataflow_assets.io.locks import exclusive, try_hold
+from dataflow_assets.io.locks import try_hold
+from dataflow_assets.io.places import FolderPlace
+from dataflow_assets.io.places import storage_errors as _storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from types import TracebackType
+
+    from dataflow_assets.io.places import Place
 
 # Polars reads ahead two row groups instead of more: as fast here, with half of the memory. With one
 # it would decode them one after the other, in a single thread.
@@ -111,28 +114,35 @@ class Manifest(BaseModel):
 
 
 class Lake:
-    """A folder of Parquet files and archived bytes.
+    """Parquet files and archived bytes, in a folder or on S3.
 
     Args:
-        root: The folder.
+        root: The folder; for a lake on S3 it holds what is on its way only.
         lock_timeout_s: Seconds to wait for another run that publishes the same partition.
+        place: Where the lake is, if not in the folder.
     """
 
-    def __init__(self, root: Path, lock_timeout_s: float) -> None:
+    def __init__(self, root: Path, lock_timeout_s: float, place: Place | None = None) -> None:
         self._root = root
         self._lock_timeout_s = lock_timeout_s
+        self._place: Place = place or FolderPlace(root)
 
-    def path(self, layer: Layer, source: str, partition: str) -> Path:
-        """Return where a partition's Parquet file is."""
-        return self._root / layer / source / f"{_escaped(partition)}.parquet"
+    def uri(self, layer: Layer, source: str, partition: str) -> str:
+        """Return the address of a partition's Parquet file."""
+        return self._place.uri(_name(layer, source, partition))
 
-    def archive(self, source: str) -> Path:
-        """Return the folder of a source's archived bytes."""
-        return self._root / "archive" / source
+    def size(self, layer: Layer, source: str, partition: str) -> int:
+        """Return the bytes of a published partition's Parquet file."""
+        return self._place.size(_name(layer, source, partition))
 
-    def relative(self, path: Path) -> str:
-        """Return a path below the lake as what it stays when the lake is moved."""
-        return path.relative_to(self._root).as_posix()
+    def archive(self, source: str, work: Path) -> Archive:
+        """Return where a source's bytes are archived.
+
+        Args:
+            source: The source.
+            work: The work folder for what is on its way.
+        """
+        return Archive(self._place, f"archive/{source}", work)
 
     @contextmanager
     def partition_lock(self, asset: str, partition: str) -> Iterator[None]:
@@ -152,8 +162,8 @@ class Lake:
                 partition=partition,
             )
 
-        lock = self._root / ".locks" / asset / f"{_escaped(partition)}.lock"
-        with exclusive(lock, timeout_s=self._lock_timeout_s, busy=busy):
+        name = f".locks/{asset}/{_escaped(partition)}"
+        with self._place.lock(name, timeout_s=self._lock_timeout_s, busy=busy):
             yield
 
     @contextmanager
@@ -187,6 +197,7 @@ class Lake:
 
         Raises:
             ConservationError: It has another number of rows.
+            PartitionBusyError: The partition's lock was lost.
             StorageError: The lake cannot be written.
         """
         try:
@@ -207,11 +218,8 @@ class Lake:
                 partition=partition,
                 culprit=str(staged),
             )
-        path = self.path(layer, source, partition)
-        with _storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sync(staged)
-            staged.replace(path)
+        self._place.check_locks()
+        self._place.put(staged, _name(layer, source, partition))
 
     def manifest(self, layer: Layer, source: str, partition: str) -> Manifest | None:
         """Return a partition's manifest, or none if it has never been published.
@@ -219,54 +227,78 @@ class Lake:
         Raises:
             UnreadableFileError: Its file is no Parquet file of ours.
         """
-        path = self.path(layer, source, partition)
-        try:
-            footer = pq.read_metadata(path)
-        except FileNotFoundError:
+        footer = self._footer(layer, source, partition)
+        if footer is None:
             return None
-        except (OSError, pa.ArrowInvalid) as error:
-            raise self._unreadable(path, str(error)) from error
         text = (footer.metadata or {}).get(KEY.encode(), b"")
         try:
             manifest = Manifest.model_validate_json(text)
         except ValidationError as error:
-            raise self._unreadable(path, "it has no manifest of this kind") from error
+            uri = self.uri(layer, source, partition)
+            raise _unreadable(uri, "it has no manifest of this kind") from error
         return manifest.model_copy(update={"rows": footer.num_rows})
+
+    def manifests(
+        self, layer: Layer, source: str, partitions: Sequence[str]
+    ) -> dict[str, Manifest]:
+        """Return the manifests of those partitions that were published; see `manifest`."""
+        found = self._place.each(lambda one: self.manifest(layer, source, one), partitions)
+        pairs = zip(partitions, found, strict=True)
+        return {partition: manifest for partition, manifest in pairs if manifest is not None}
 
     def raw_columns(self, source: str, partition: str) -> tuple[str, ...]:
         """Return the user columns of a raw partition."""
-        names = pq.read_schema(self.path("raw", source, partition)).names
+        footer = self._footer("raw", source, partition)
+        if footer is None:
+            raise self._missing("raw", source, partition)
+        names = footer.schema.to_arrow_schema().names
         return tuple(name for name in names if not name.startswith("_"))
 
     def partitions(self, layer: Layer, source: str) -> list[str]:
         """Return the keys of all published partitions, sorted."""
-        folder = self._root / layer / source
-        return sorted(unquote(path.stem) for path in folder.glob("*.parquet"))
+        names = self._place.names(f"{layer}/{source}")
+        return sorted(
+            unquote(name.removesuffix(".parquet")) for name in names if name.endswith(".parquet")
+        )
 
     def scan(
-        self, layer: Layer, source: str, partition: str, *, row_index: str | None = None
+        self,
+        layer: Layer,
+        source: str,
+        partition: str,
+        work: Path,
+        *,
+        row_index: str | None = None,
     ) -> pl.LazyFrame:
         """Return the rows of a partition.
+
+        Of a lake on S3 they are copied to the work folder first, which is one request for most
+        partitions, whatever number of times they are read then, and tells whether they are what
+        was written. The copy is overwritten by the next partition's.
 
         Args:
             layer: raw, cleaned or quarantine.
             source: The source.
             partition: The partition key.
+            work: The work folder.
             row_index: Name of a column that numbers the rows from 0, if wanted.
 
         Raises:
             PartitionMissingError: It has never been published.
+            UnreadableFileError: It is not what was published.
         """
-        path = self.path(layer, source, partition)
-        if not path.exists():
-            raise PartitionMissingError(
-                f"there is no file {path}.",
-                mend=f"Materialize {layer}/{source} for this partition first.",
-                source=source,
-                partition=partition,
-                culprit=str(path),
-            )
+        path = self._place.get(_name(layer, source, partition), work)
+        if path is None:
+            raise self._missing(layer, source, partition)
         return pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=row_index)
+
+    def head(self, layer: Layer, source: str, partition: str, rows: int) -> pl.DataFrame:
+        """Return the first rows of a published partition, without reading the others."""
+        with self._place.open(_name(layer, source, partition)) as file:
+            parquet = pq.ParquetFile(file)
+            nothing = parquet.schema_arrow.empty_table()
+            batch = next(parquet.iter_batches(batch_size=rows), None)
+        return pl.DataFrame(nothing if batch is None else batch)
 
     def sink_options(self, manifest: Manifest, rows: int = GROUP_ROWS) -> dict[str, Any]:
         """Return how Polars writes a partition of the lake, its manifest included.
@@ -282,12 +314,49 @@ class Lake:
             "metadata": {KEY: manifest.model_dump_json()},
         }
 
-    def _unreadable(self, path: Path, why: str) -> UnreadableFileError:
-        return UnreadableFileError(
-            f"the lake's file cannot be read: {why}.",
-            mend="Remove it and materialize the partition again.",
-            culprit=str(path),
+    def _footer(self, layer: Layer, source: str, partition: str) -> pq.FileMetaData | None:
+        try:
+            return self._place.footer(_name(layer, source, partition))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(self.uri(layer, source, partition), str(error)) from error
+
+    def _missing(self, layer: Layer, source: str, partition: str) -> PartitionMissingError:
+        uri = self.uri(layer, source, partition)
+        return PartitionMissingError(
+            f"there is no file {uri}.",
+            mend=f"Materialize {layer}/{source} for this partition first.",
+            source=source,
+            partition=partition,
+            culprit=uri,
         )
+
+
+class Archive:
+    """A source's bytes as they were received, under the hash of their content.
+
+    Args:
+        place: Where the lake is.
+        name: The folder in the lake.
+        work: The work folder for what is on its way.
+
+    Attributes:
+        folder: Where they begin their life.
+        stays: Whether that is where they stay.
+    """
+
+    def __init__(self, place: Place, name: str, work: Path) -> None:
+        self._place = place
+        self._name = name
+        self.folder = place.archive(name, work)
+        self.stays = not self.folder.is_relative_to(work)
+
+    def name_of(self, path: Path) -> str:
+        """Return the name in the lake of what begins its life at a path in the folder."""
+        return f"{self._name}/{path.relative_to(self.folder).as_posix()}"
+
+    def keep(self, files: Iterable[Path]) -> None:
+        """See to it that files in the folder are in the lake, and stay."""
+        self._place.keep(self.folder, self._name, files)
 
 
 class RawWriter:
@@ -376,28 +445,16 @@ def _escaped(partition: str) -> str:
     return quote(partition, safe="-_. ")
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _name(layer: Layer, source: str, partition: str) -> str:
+    return f"{layer}/{source}/{_escaped(partition)}.parquet"
 
 
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error of ours."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StorageError(
-            f"the lake cannot be written: {error.strerror or error}.",
-            mend="Free space on its disk."
-            if full
-            else "Make its folder writable, or set DATA_DIR.",
-            culprit=str(path),
-        ) from error
+def _unreadable(uri: str, why: str) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"the lake's file cannot be read: {why}.",
+        mend="Remove it and materialize the partition again.",
+        culprit=uri,
+    )
 
 
 def _make_held(parent: Path, name: str) -> tuple[Path, int]:

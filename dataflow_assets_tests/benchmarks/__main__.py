@@ -1,7 +1,7 @@
 """``make bench``: prints what the main job takes, as ratios against a floor of the same session.
 
 Usage: ``python -m dataflow_assets_tests.benchmarks [--sizes 0.1,1,4] [--days 365]
-[--postgres-rows 3000000] [--folder DIR]``.
+[--postgres-rows 3000000] [--small-files 10000] [--folder DIR]``.
 
 The floor is Polars reading the CSV file as text into one Parquet file, with no contract, no
 pointers, no archive. Seconds of one machine mean little on another; ratios and memory do.
@@ -23,6 +23,7 @@ from pathlib import Path
 from dataflow_assets_tests.benchmarks.data import BYTES_A_ROW, FIRST_DAY, write_days, write_file
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
 from dataflow_assets_tests.benchmarks.loading import measure_loading
+from dataflow_assets_tests.benchmarks.small_files import measure_small_files
 
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = ("floor", "raw", "cleaned", "normalized")
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="benchmarks")
     parser.add_argument("--sizes", default="0.1,1,4", help="gigabytes of CSV, with commas")
     parser.add_argument("--days", type=int, default=365, help="days of the range")
+    parser.add_argument("--small-files", type=int, default=10_000, help="files of 20 kB on S3")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder if none")
     parser.add_argument(
         "--postgres-rows", type=int, default=3_000_000, help="rows loaded into Postgres; 0: none"
@@ -45,6 +47,8 @@ def main() -> None:
         for size in asked.sizes.split(","):
             measure_file(float(size), Path(folder))
         measure_dagster(asked.days, Path(folder))
+        if asked.small_files:
+            measure_small_files(asked.small_files, Path(folder))
     if asked.postgres_rows:
         say("\n".join(measure_loading(asked.postgres_rows, LOADING_ROUNDS)))
 

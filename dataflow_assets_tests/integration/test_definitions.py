@@ -533,7 +533,7 @@ def test_a_materialization_shows_what_was_published(world: World, last: str | No
         3,
         {"harbour": 3},
     )
-    path = world.stores.lake.path("cleaned", "harbour", DAY)
+    path = world.settings.lake / "cleaned" / "harbour" / f"{DAY}.parquet"
     assert cleaned["dagster/uri"] == path.as_uri()
     assert cleaned["size_bytes"] == path.stat().st_size
     assert "| Anna |" in cleaned["preview"]

@@ -341,7 +341,7 @@ def test_a_file_that_changes_while_it_is_read_is_tried_again(
                 stream.write(ships(DAY, "Dora").splitlines()[1] + "\n")
         return take(*arguments)
 
-    monkeypatch.setattr("dataflow_assets.builders.receiving.take_snapshot", take_while_written)
+    monkeypatch.setattr("dataflow_assets.extract.files.take_snapshot", take_while_written)
 
     result = filled.materialize(DAY)
 
@@ -358,7 +358,7 @@ def test_a_file_that_never_rests_fails_after_some_tries(
     def never(*_: Any) -> Any:  # noqa: ANN401 - as the original
         raise FileChangedError("it changed.", mend="Wait.")
 
-    monkeypatch.setattr("dataflow_assets.builders.receiving.take_snapshot", never)
+    monkeypatch.setattr("dataflow_assets.extract.files.take_snapshot", never)
 
     result = filled.materialize(DAY)
 

@@ -16,7 +16,7 @@ from dataflow_assets.builders.discovery import Cursor, Discovery, Look, ranges
 from dataflow_assets.extract.files import FileFinder, FoundFile, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 KEYS = [f"2024-{month:02}-{day:02}" for month in range(1, 5) for day in range(1, 10)]
 SOME_KEYS = [key for key in KEYS if int(key[-2:]) in {1, 2, 4, 6, 8}]  # most have no neighbour
@@ -32,6 +32,8 @@ class Folder:
     """Files in memory, where the finder would find them on a disk."""
 
     files: dict[str, dict[str, FoundFile]] = field(default_factory=dict)
+    on_s3: bool = False
+    narrows: bool = True
 
     def write(self, key: str, name: str, size: int, mtime: float) -> None:
         path = f"{key}{name}.csv"
@@ -44,12 +46,15 @@ class Folder:
     def partition_names(self) -> dict[str, list[str]]:
         return {key: sorted(of_key) for key, of_key in self.files.items()}
 
-    def find(self, only: Collection[str] | None = None) -> dict[str, list[FoundFile]]:
-        return {
-            key: list(of_key.values())
-            for key, of_key in self.files.items()
-            if only is None or key in only
-        }
+    def find(
+        self, only: Collection[str] | None = None, most: int | None = None
+    ) -> dict[str, list[FoundFile]]:
+        keys = [key for key in self.files if only is None or key in only]
+        pairs = [(key, file) for key in keys for file in self.files[key].values()][:most]
+        found: dict[str, list[FoundFile]] = {}
+        for key, file in pairs:
+            found.setdefault(key, []).append(file)
+        return found
 
     def prints(self) -> dict[str, str]:
         return {key: fingerprint(of_key.values()) for key, of_key in self.files.items()}
@@ -70,12 +75,15 @@ class Watch:
     def look(self) -> Look:
         self.now += LOOK_EVERY_S
         thinker = Discovery(
-            cast("FileFinder", self.folder), self.published.get, SETTLE_S, self.most_runs, 366
+            cast("FileFinder", self.folder), self.known, SETTLE_S, self.most_runs, 366
         )
         look = thinker.look(Cursor.parse(self.text, self.now), self.keys, self.now)
         self.text = look.cursor.dump()
         self.asked += look.prints.items()
         return look
+
+    def known(self, keys: Sequence[str]) -> dict[str, str]:
+        return {key: self.published[key] for key in keys if key in self.published}
 
     def rest(self, looks: int = 60) -> None:
         for _ in range(looks):
@@ -122,10 +130,13 @@ def play(watch: Watch, events: list[tuple[Any, ...]]) -> None:
             getattr(watch, what)()
 
 
-@given(EVENTS)
+@given(EVENTS, st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_the_last_state_is_asked_for_and_only_once(events: list[tuple[Any, ...]]) -> None:
-    watch = Watch(Folder())
+def test_the_last_state_is_asked_for_and_only_once(
+    events: list[tuple[Any, ...]],
+    on_s3: bool,  # noqa: FBT001 - hypothesis gives it
+) -> None:
+    watch = Watch(Folder(on_s3=on_s3))
     play(watch, events)
     watch.rest()
 
@@ -135,13 +146,17 @@ def test_the_last_state_is_asked_for_and_only_once(events: list[tuple[Any, ...]]
         assert all(one != other for one, other in again)
 
 
-@given(EVENTS)
-@settings(max_examples=200, deadline=None)
-def test_a_forgetful_cursor_loses_nothing_and_comes_to_rest(events: list[tuple[Any, ...]]) -> None:
+@given(EVENTS, st.booleans(), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_forgetful_cursor_loses_nothing_and_comes_to_rest(
+    events: list[tuple[Any, ...]],
+    on_s3: bool,  # noqa: FBT001 - hypothesis gives it
+    narrows: bool,  # noqa: FBT001
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(discovery, "RECENT_BYTES", 3 * (len(KEYS[0]) + discovery.ENTRY_BYTES))
         patch.setattr(discovery, "FILES_A_TICK", 7)
-        watch = Watch(Folder())
+        watch = Watch(Folder(on_s3=on_s3, narrows=narrows))
         play(watch, events)
         watch.rest()
         for key, value in watch.folder.prints().items():
@@ -226,7 +241,7 @@ def test_a_file_with_a_time_ahead_that_still_grows_is_waited_for() -> None:
 def test_without_a_settle_time_every_file_is_at_rest() -> None:
     folder = Folder()
     folder.write(KEYS[0], "", 1, BEGIN + 7200)
-    thinker = Discovery(cast("FileFinder", folder), lambda _: None, 0, RUNS_A_LOOK, 366)
+    thinker = Discovery(cast("FileFinder", folder), lambda _: {}, 0, RUNS_A_LOOK, 366)
 
     assert thinker.look(Cursor(generation=1), KEYS, BEGIN).runs == [[KEYS[0]]]
 
