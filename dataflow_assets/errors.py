@@ -130,6 +130,19 @@ class FileChangedError(DataflowError):
     transient = True
 
 
+class SourceUnavailableError(DataflowError):
+    """An outside host does not answer, or says that it cannot for now."""
+
+    code = "DA205"
+    transient = True
+
+
+class SourceRefusedError(DataflowError):
+    """An outside host refuses: wrong address, key or right."""
+
+    code = "DA206"
+
+
 class QuarantineLimitError(DataflowError):
     """More rows broke the contract than the declaration allows."""
 

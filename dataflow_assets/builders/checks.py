@@ -79,7 +79,7 @@ class Outcome:
 def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     """Return the checks of ``raw/<source>``."""
     key = dg.AssetKey(["raw", source.name])
-    path = source.extract.files.path
+    path = source.extract.place
     return [
         dg.AssetCheckSpec(FILES, asset=key, description=f"There are files at {path}."),
         dg.AssetCheckSpec(KEPT, asset=key, description="No file of before has gone."),

@@ -11,12 +11,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
-from dataflow_assets.extract.csv import raw_schema, read_header, read_rows
-from dataflow_assets.extract.files import FileFinder, fingerprint, member_version, take_snapshots
+from dataflow_assets.extract.extractor import Request, raw_schema, union_of
+from dataflow_assets.extract.files import FoundFile, Snapshot, fingerprint, member_version
+from dataflow_assets.extract.kinds import open_extractor
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
 from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 
@@ -24,11 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import pyarrow as pa
-
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
-    from dataflow_assets.extract.files import Snapshot
+    from dataflow_assets.extract.extractor import Reader
     from dataflow_assets.io.lake import Archive, Layer
 
 RAW_CODE = "1"
@@ -62,7 +63,7 @@ def raw_declaration(source: SourceDeclaration) -> str:
 
 
 class Receiver(Workplace):
-    """Receives partitions of one source; their folder is listed once for all of them."""
+    """Receives partitions of one source."""
 
     def __init__(
         self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]
@@ -70,8 +71,7 @@ class Receiver(Workplace):
         super().__init__(source.name, stores)
         self._source = source
         self._declaration = raw_declaration(source)
-        finder = FileFinder(source.extract.files, source.partitions, stores.files)
-        self._files = finder.find(only=set(partitions))
+        self._extractor = open_extractor(source, stores.files, partitions)
 
     def receive(self, partition: str) -> Received:
         """Archive one partition's files and publish their rows.
@@ -84,18 +84,18 @@ class Receiver(Workplace):
         """
         started = time.monotonic()
         name, lake = self._source.name, self._stores.lake
-        files = self._files.get(partition, [])
         with lake.partition_lock(f"raw/{name}", partition):
             before = lake.manifest("raw", name, partition)
             archive = lake.archive(name, self._work)
-            snapshots = take_snapshots(files, archive.folder, stays=archive.stays)
+            request = self._request(partition, archive, before)
+            snapshots = self._extractor.fetch(request)
             stamp = Manifest(
                 data_version=digest(
                     self._declaration, [(shot.file.name, shot.version) for shot in snapshots]
                 ),
                 declaration=self._declaration,
                 run_id=self._stores.run_id,
-                fingerprint=fingerprint(files),
+                fingerprint=fingerprint(shot.file for shot in snapshots),
             )
             if before is not None and _same(before, stamp):
                 return Received(partition, before, unchanged=True)
@@ -114,13 +114,13 @@ class Receiver(Workplace):
         archive: Archive,
         started: float,
     ) -> Manifest:
-        columns = _union_of_headers(self._source, snapshots)
+        columns = self._columns(snapshots)
         with RawWriter(staged, raw_schema(columns)) as writer:
             files = tuple(
                 file
                 for shot in snapshots
                 for file in _write_rows(
-                    self._source, shot, columns, writer, archive.name_of(shot.path)
+                    self._extractor.reader, shot, columns, writer, archive.name_of(shot.path)
                 )
             )
             rows = sum(file.rows for file in files)
@@ -135,6 +135,27 @@ class Receiver(Workplace):
             )
             writer.finish(manifest)
         return manifest
+
+    def _request(self, partition: str, archive: Archive, before: Manifest | None) -> Request:
+        begin, end = self._source.partitions.window_of(partition) or (None, None)
+        return Request(
+            partition=partition,
+            begin=begin,
+            end=end,
+            archive=archive.folder,
+            stays=archive.stays,
+            before=lambda: [_snapshot(file, archive) for file in (before.files if before else ())],
+        )
+
+    def _columns(self, snapshots: Sequence[Snapshot]) -> pa.Schema:
+        """Return every column that was received.
+
+        Where nothing says which there are, nothing speaks against the contract.
+        """
+        columns = union_of(map(self._extractor.reader.schema, snapshots))
+        promised = self._source.contract.columns.items()
+        names = [column.source_name or name for name, column in promised]
+        return columns if len(columns) else pa.schema([(name, pa.string()) for name in names])
 
     def record(self, done: Sequence[Received]) -> None:
         """Write what was received to the ledger."""
@@ -164,6 +185,12 @@ class Receiver(Workplace):
         return Shown(manifest.data_version, shown)
 
 
+def _snapshot(file: ReceivedFile, archive: Archive) -> Snapshot:
+    """Return what was received before, with its bytes at hand."""
+    path = archive.bring(file.archived)
+    return Snapshot(FoundFile(path, file.name, file.size, file.mtime_ns), file.version, path)
+
+
 def _gone(before: Manifest | None, now: Manifest) -> tuple[str, ...]:
     """Return the files whose rows the partition has lost."""
     there = {file.name for file in now.files}
@@ -176,22 +203,10 @@ def _same(before: Manifest, now: Manifest) -> bool:
     return (before.data_version, before.fingerprint) == (now.data_version, now.fingerprint)
 
 
-def _union_of_headers(source: SourceDeclaration, snapshots: Sequence[Snapshot]) -> list[str]:
-    """Return every column that one of the files has, in the order of first appearance.
-
-    Where no file has a header, as where there is no file, nothing speaks against the contract.
-    """
-    columns: dict[str, None] = {}
-    for snapshot in snapshots:
-        columns |= dict.fromkeys(read_header(snapshot, source.extract.files, source.contract))
-    promised = source.contract.columns.items()
-    return list(columns) or [column.source_name or name for name, column in promised]
-
-
 def _write_rows(
-    source: SourceDeclaration,
+    reader: Reader,
     snapshot: Snapshot,
-    columns: Sequence[str],
+    columns: pa.Schema,
     writer: RawWriter,
     archived: str,
 ) -> tuple[ReceivedFile, ...]:
@@ -205,7 +220,7 @@ def _write_rows(
     )
     members: dict[str, ReceivedFile] = {}
     table: pa.Table
-    for table in read_rows(snapshot, source.extract.files, source.contract, columns):
+    for table in reader.rows(snapshot, columns):
         writer.write(table)
         name = table.column("_file")[0].as_py()
         one = members.get(name, whole)
@@ -231,5 +246,5 @@ def _refuse_vanished(
         "if an empty partition is right.",
         source=source.name,
         partition=partition,
-        culprit=source.extract.files.path,
+        culprit=source.extract.place,
     )

@@ -59,9 +59,9 @@ def _files_spec(
     """The outside world, where the lineage begins."""
     return dg.AssetSpec(
         ["files", source.name],
-        description=f"Files at {source.extract.files.path}, as the source delivers them.",
+        description=f"{source.extract.place}, as the source delivers it.",
         group_name=source.name,
-        kinds={source.extract.files.format},
+        kinds={source.extract.kind},
         owners=list(source.owners),
         tags=source.tags,
         partitions_def=partitions,

@@ -106,6 +106,20 @@ class Files(Declared):
 
 
 class Extract(Declared):
-    """Where a source's data comes from: exactly one kind."""
+    """Where a source's data comes from: exactly one kind.
+
+    Attributes:
+        files: Files in a folder or on S3.
+    """
 
     files: Files
+
+    @property
+    def kind(self) -> str:
+        """How the data is written, as the Dagster UI shows it."""
+        return self.files.format
+
+    @property
+    def place(self) -> str:
+        """Where the data is."""
+        return self.files.path

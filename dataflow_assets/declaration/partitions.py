@@ -19,6 +19,13 @@ KEY_FORMATS: dict[Every, str] = {
 }
 """How the key of a window is written: the moment at which it begins."""
 
+LATER: dict[Every, dt.timedelta] = {
+    "hour": dt.timedelta(hours=1),
+    "day": dt.timedelta(days=1),
+    "week": dt.timedelta(weeks=1),
+    "month": dt.timedelta(days=31),
+}
+"""From the beginning of a window to a moment within the next."""
 PartitionValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$")]
 
 
@@ -106,7 +113,16 @@ class Partitions(Declared):
 
     def begin_of(self, key: str) -> dt.datetime | None:
         """Return the moment, in UTC, at which a window begins; none for an item of a list."""
+        window = self.window_of(key)
+        return window[0] if window else None
+
+    def window_of(self, key: str) -> tuple[dt.datetime, dt.datetime] | None:
+        """Return the moments, in UTC, at which a window begins and ends; none for a list's item."""
         if self.every is None:
             return None
-        local = dt.datetime.strptime(key, KEY_FORMATS[self.every])  # noqa: DTZ007 - the next line
-        return local.replace(tzinfo=ZoneInfo(self.timezone)).astimezone(dt.UTC)
+        local = dt.datetime.strptime(key, KEY_FORMATS[self.every])  # noqa: DTZ007 - the zone is ours
+        later = self.key_of(local + LATER[self.every])
+        next_local = dt.datetime.strptime(later, KEY_FORMATS[self.every])  # noqa: DTZ007 - as above
+        zone = ZoneInfo(self.timezone)
+        begin, end = (one.replace(tzinfo=zone).astimezone(dt.UTC) for one in (local, next_local))
+        return begin, end

@@ -27,6 +27,7 @@ from pyarrow import csv as arrow_csv
 from dataflow_assets.declaration.base import RESERVED
 from dataflow_assets.errors import ConservationError, HeaderError, UnreadableFileError
 from dataflow_assets.extract.compression import members
+from dataflow_assets.extract.extractor import raw_schema
 from dataflow_assets.extract.files import member_version
 from dataflow_assets.extract.framing import (
     LINE_END,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from dataflow_assets.declaration.contract import Contract
     from dataflow_assets.declaration.extract import CsvDialect, Files
+    from dataflow_assets.extract.compression import Member
     from dataflow_assets.extract.files import Snapshot
     from dataflow_assets.extract.framing import Indexes, Positions
 
@@ -57,22 +59,6 @@ CUT_MARK = "…"
 FINAL_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
 COMMON_DELIMITERS = (",", ";", "\t", "|")
 SPARE_BYTES = bytes([0x1F, 0x1E, 0x1D, 0x1C, *range(1, 9), *range(14, 28), *range(32, 128)])
-TECHNICAL = (
-    pa.field("_file", pa.string()),
-    pa.field("_version", pa.string()),
-    pa.field("_line", pa.int64()),
-    pa.field("_reject", pa.string()),
-    pa.field("_text", pa.string()),
-)
-
-
-def raw_schema(columns: Sequence[str]) -> pa.Schema:
-    """Return the schema of raw rows: `columns` as strings, then the technical columns.
-
-    `_file` (string), `_version` (string), `_line` (int64, physical line, from 1), `_reject`
-    (string, null for a good row) and `_text` (string, the text of a rejected row).
-    """
-    return pa.schema([*(pa.field(name, pa.string()) for name in columns), *TECHNICAL])
 
 
 def guess_delimiter(line: str) -> str | None:
@@ -82,62 +68,73 @@ def guess_delimiter(line: str) -> str | None:
     return best if counts[best] else None
 
 
-def read_header(snapshot: Snapshot, files: Files, contract: Contract) -> list[str]:
-    """Return the names of a file's columns, over all its members, in order of appearance.
-
-    An empty file has none.
-
-    Raises:
-        HeaderError: The header cannot be found, split or decoded.
-        UnreadableFileError: The file is truncated, corrupt or encrypted.
-    """
-    names: dict[str, None] = {}
-    for member in members(snapshot, files.compression):
-        with member.open() as stream:
-            reader = Utf8Reader(stream, files.csv.encoding)
-            body = _Head(reader, member.name, files.csv, contract).find_body()
-        names.update(dict.fromkeys(body.names))
-    return list(names)
-
-
-def read_rows(
-    snapshot: Snapshot,
-    files: Files,
-    contract: Contract,
-    columns: Sequence[str],
-    *,
-    block_bytes: int = BLOCK_BYTES,
-    most_record_bytes: int = MOST_RECORD_BYTES,
-) -> Iterator[pa.Table]:
-    """Yield a file's rows, good and rejected, in the order of the file.
+class CsvReader:
+    """Reads CSV files.
 
     Args:
-        snapshot: The archived bytes.
         files: How they are written.
         contract: Names the columns of files without a header, and what a header must name.
-        columns: The columns of the tables; those that the file lacks are null.
         block_bytes: About how many bytes of text make one table.
         most_record_bytes: The longest record that is accepted.
-
-    Yields:
-        Tables with the schema `raw_schema(columns)`, none of them empty.
-
-    Raises:
-        HeaderError: The header cannot be found, split or decoded.
-        UnreadableFileError: The file is truncated, corrupt or encrypted.
-        ConservationError: Lines got lost: a bug of ours.
     """
-    for member in members(snapshot, files.compression):
-        with member.open() as stream:
-            reader = Utf8Reader(stream, files.csv.encoding)
-            body = _Head(reader, member.name, files.csv, contract).find_body()
-            if not body.names:
-                continue
-            sizes = _Sizes(block_bytes, most_record_bytes)
-            blocks = _Blocks(reader, files.csv, body, member.name, sizes)
-            version = member_version(snapshot, member.name)
-            splitter = _Splitter(reader, files.csv, body, columns, (member.name, version))
-            yield from _overlap(blocks.frames(), splitter)
+
+    def __init__(
+        self,
+        files: Files,
+        contract: Contract,
+        *,
+        block_bytes: int = BLOCK_BYTES,
+        most_record_bytes: int = MOST_RECORD_BYTES,
+    ) -> None:
+        self._files = files
+        self._contract = contract
+        self._sizes = _Sizes(block_bytes, most_record_bytes)
+
+    def schema(self, snapshot: Snapshot) -> pa.Schema:
+        """Return a file's columns, over all its members, in order of appearance: all text.
+
+        An empty file has none.
+
+        Raises:
+            HeaderError: The header cannot be found, split or decoded.
+            UnreadableFileError: The file is truncated, corrupt or encrypted.
+        """
+        names: dict[str, None] = {}
+        for member in members(snapshot, self._files.compression):
+            with member.open() as stream:
+                reader = Utf8Reader(stream, self._files.csv.encoding)
+                names.update(dict.fromkeys(self._find_body(reader, member).names))
+        return pa.schema([pa.field(name, pa.string()) for name in names])
+
+    def rows(self, snapshot: Snapshot, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield a file's rows, good and rejected, in the order of the file.
+
+        Args:
+            snapshot: The archived bytes.
+            schema: The columns of the tables, all text; those that the file lacks are null.
+
+        Yields:
+            Tables with the schema `raw_schema(schema)`, none of them empty.
+
+        Raises:
+            HeaderError: The header cannot be found, split or decoded.
+            UnreadableFileError: The file is truncated, corrupt or encrypted.
+            ConservationError: Lines got lost: a bug of ours.
+        """
+        dialect = self._files.csv
+        for member in members(snapshot, self._files.compression):
+            with member.open() as stream:
+                reader = Utf8Reader(stream, dialect.encoding)
+                body = self._find_body(reader, member)
+                if not body.names:
+                    continue
+                blocks = _Blocks(reader, dialect, body, member.name, self._sizes)
+                origin = (member.name, member_version(snapshot, member.name))
+                splitter = _Splitter(reader, dialect, body, schema.names, origin)
+                yield from _overlap(blocks.frames(), splitter)
+
+    def _find_body(self, reader: Utf8Reader, member: Member) -> _Body:
+        return _Head(reader, member.name, self._files.csv, self._contract).find_body()
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,12 +347,28 @@ class Archive:
     def __init__(self, place: Place, name: str, work: Path) -> None:
         self._place = place
         self._name = name
+        self._work = work
         self.folder = place.archive(name, work)
         self.stays = not self.folder.is_relative_to(work)
 
     def name_of(self, path: Path) -> str:
         """Return the name in the lake of what begins its life at a path in the folder."""
         return f"{self._name}/{path.relative_to(self.folder).as_posix()}"
+
+    def bring(self, name: str) -> Path:
+        """Return where archived bytes are at hand, by the name that `name_of` gave them.
+
+        Raises:
+            UnreadableFileError: They are not in the archive any more.
+        """
+        path = self._place.get(name, self._work)
+        if path is None:
+            raise UnreadableFileError(
+                f"the archive does not hold {name} any more.",
+                mend="Bring it back from a backup of the lake, or have the source send it again.",
+                culprit=name,
+            )
+        return path
 
     def keep(self, files: Iterable[Path]) -> None:
         """See to it that files in the folder are in the lake, and stay."""

@@ -17,7 +17,7 @@ from dataflow_assets.builders.cleaning import CLEANED_CODE
 from dataflow_assets.builders.receiving import RAW_CODE
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.declaration.extract import Files
-from dataflow_assets.extract.csv import read_header, read_rows
+from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.files import FoundFile, take_snapshot
 from dataflow_assets.transform.clean import CleaningPlan
 
@@ -55,8 +55,8 @@ def raw_rows(folder: Path) -> pl.DataFrame:
     found = FoundFile(path, "file.csv", len(BODY), path.stat().st_mtime_ns)
     snapshot = take_snapshot(found, folder / "archive")
     files = Files(path="file.csv")
-    names = read_header(snapshot, files, CONTRACT)
-    tables = read_rows(snapshot, files, CONTRACT, names)
+    reader = CsvReader(files, CONTRACT)
+    tables = reader.rows(snapshot, reader.schema(snapshot))
     return pl.concat([pl.DataFrame(table) for table in tables])
 
 

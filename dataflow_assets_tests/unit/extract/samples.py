@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.declaration.extract import CsvDialect, Files
-from dataflow_assets.extract.csv import raw_schema, read_header, read_rows
+from dataflow_assets.extract.csv import CsvReader
+from dataflow_assets.extract.extractor import raw_schema
 from dataflow_assets.extract.files import FoundFile, Snapshot
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def table(
     files = Files.model_validate(
         {"path": "x", "csv": CsvDialect(**dialect), "compression": compression}
     )
-    columns = read_header(taken, files, promised)
-    tables = list(read_rows(taken, files, promised, columns, **(sizes or {})))
+    reader = CsvReader(files, promised, **(sizes or {}))
+    columns = reader.schema(taken)
+    tables = list(reader.rows(taken, columns))
     assert all(part.num_rows for part in tables)
     return pa.concat_tables([raw_schema(columns).empty_table(), *tables])
 

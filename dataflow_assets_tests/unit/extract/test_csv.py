@@ -10,7 +10,8 @@ import pytest
 
 from dataflow_assets.declaration.extract import CsvDialect, Files
 from dataflow_assets.errors import ConservationError, HeaderError
-from dataflow_assets.extract.csv import guess_delimiter, raw_schema, read_header, read_rows
+from dataflow_assets.extract.csv import CsvReader, guess_delimiter
+from dataflow_assets.extract.extractor import raw_schema
 from dataflow_assets_tests.unit.extract.samples import (
     ANY,
     contract,
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def texts(*names: str) -> pa.Schema:
+    return pa.schema([pa.field(name, pa.string()) for name in names])
+
+
 def header(taken: Any, promised: Any = ANY, **dialect: Any) -> list[str]:  # noqa: ANN401
-    return read_header(taken, Files(path="x", csv=CsvDialect(**dialect)), promised)
+    files = Files(path="x", csv=CsvDialect(**dialect))
+    return list(CsvReader(files, promised).schema(taken).names)
 
 
 def test_a_row_carries_where_it_came_from(tmp_path: Path) -> None:
@@ -241,10 +247,10 @@ def test_a_broken_header_is_an_error(tmp_path: Path, content: bytes) -> None:
 def test_columns_that_a_file_lacks_are_null_and_none_is_dropped(tmp_path: Path) -> None:
     taken = snapshot(tmp_path, b"b,id\n1,2\n")
     files = Files(path="x")
-    (rows,) = read_rows(taken, files, ANY, ["id", "more", "b"])
+    (rows,) = CsvReader(files, ANY).rows(taken, texts("id", "more", "b"))
     assert good(rows) == [("2", None, "1")]
     with pytest.raises(ConservationError, match="b"):
-        list(read_rows(taken, files, ANY, ["id"]))
+        list(CsvReader(files, ANY).rows(taken, texts("id")))
 
 
 def test_a_field_of_ten_megabytes_is_read_and_a_longer_record_is_not(tmp_path: Path) -> None:
@@ -268,7 +274,7 @@ def test_blocks_of_any_size_give_the_same_rows(tmp_path: Path) -> None:
 
 def test_whoever_stops_reading_leaves_nothing_behind(tmp_path: Path) -> None:
     taken = snapshot(tmp_path, b"id,b\n" + b"1,2\n" * 1000)
-    rows = read_rows(taken, Files(path="x"), ANY, ["id", "b"], block_bytes=100)
+    rows = CsvReader(Files(path="x"), ANY, block_bytes=100).rows(taken, texts("id", "b"))
     assert isinstance(next(rows), pa.Table)
     del rows
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("csv")]

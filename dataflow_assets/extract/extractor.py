@@ -1,0 +1,138 @@
+"""What every kind of source does: bring bytes into the archive, and read raw rows from there.
+
+What belongs here: the two protocols, and the shape of raw rows. What does not: any one kind; each
+has a module of its own, and `kinds` knows them all.
+
+What was fetched is archived before it is read, so that rows can be made of the same bytes again
+without asking the source again, and each row leads back to the bytes that it was made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from dataflow_assets.extract.files import Snapshot
+
+TECHNICAL = (
+    pa.field("_file", pa.string()),
+    pa.field("_version", pa.string()),
+    pa.field("_line", pa.int64()),
+    pa.field("_reject", pa.string()),
+    pa.field("_text", pa.string()),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of an extractor: the bytes of one partition.
+
+    Attributes:
+        partition: The partition's key.
+        begin: When its window begins, in UTC; none for an item of a list.
+        end: When its window ends, in UTC, which is when the next one begins.
+        archive: The local folder in which archived bytes begin their life; see `take_snapshot`.
+        stays: Whether that folder is the archive itself, so that bytes must be on disk before they
+            get their name; else they go on from there.
+        before: Gives what the partition was made of when it was last published, oldest first, with
+            the bytes at hand; kinds that add to it ask for it.
+    """
+
+    partition: str
+    begin: dt.datetime | None
+    end: dt.datetime | None
+    archive: Path
+    stays: bool
+    before: Callable[[], Sequence[Snapshot]]
+
+
+class Reader(Protocol):
+    """Reads the rows of archived bytes of one format."""
+
+    def schema(self, snapshot: Snapshot) -> pa.Schema:
+        """Return the user columns of a file, in their order: text, or of the file's own types.
+
+        Raises:
+            HeaderError: They cannot be found.
+            UnreadableFileError: The file is truncated, corrupt or encrypted.
+        """
+
+    def rows(self, snapshot: Snapshot, schema: pa.Schema) -> Iterator[pa.Table]:
+        """Yield a file's rows, good and rejected, in the order of the file.
+
+        Args:
+            snapshot: The archived bytes.
+            schema: The user columns of the tables; those that the file lacks are null.
+
+        Yields:
+            Tables with the schema `raw_schema(schema)`, none of them empty; `_file` of one table is
+            one name.
+
+        Raises:
+            UnreadableFileError: The file is truncated, corrupt or encrypted.
+            ConservationError: Rows got lost: a bug of ours.
+        """
+
+
+class Extractor(Protocol):
+    """One kind of source."""
+
+    @property
+    def reader(self) -> Reader:
+        """Reads what was fetched."""
+
+    def fetch(self, request: Request) -> Sequence[Snapshot]:
+        """Bring the bytes of one partition into the archive; none if there is nothing.
+
+        Raises:
+            SourceUnavailableError: The source does not answer, for now.
+            StorageError: The archive cannot be written.
+        """
+
+
+def raw_schema(columns: pa.Schema | Sequence[str]) -> pa.Schema:
+    """Return the schema of raw rows: user columns, then the technical ones.
+
+    `_file` (string), `_version` (string), `_line` (int64: line or number of the row in its file,
+    from 1), `_reject` (string, null for a good row) and `_text` (string, the text of a rejected
+    row).
+
+    Args:
+        columns: The user columns, or the names of columns of text.
+    """
+    if not isinstance(columns, pa.Schema):
+        columns = pa.schema([pa.field(name, pa.string()) for name in columns])
+    return pa.schema([*columns, *TECHNICAL])
+
+
+def union_of(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return every column that one of the schemas has, in the order of first appearance.
+
+    A column of several types gets one that holds the values of all of them; where there is none, it
+    is text.
+    """
+    fields: dict[str, pa.Field] = {}
+    for schema in schemas:
+        for field in schema:
+            known = fields.get(field.name)
+            fields[field.name] = field if known is None else _wider(known, field)
+    return pa.schema(list(fields.values()))
+
+
+def _wider(one: pa.Field, other: pa.Field) -> pa.Field:
+    if one.type == other.type:
+        return one
+    try:
+        merged = pa.unify_schemas(
+            [pa.schema([one]), pa.schema([other])], promote_options="permissive"
+        )
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.field(one.name, pa.string())
+    return merged.field(0)
