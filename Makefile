@@ -38,10 +38,13 @@ dev: $(READY) ## Open the Dagster UI with daemon and sensors, on http://127.0.0.
 bench: $(READY) ## Measure, and print figures as ratios
 	$(BIN)/python -m dataflow_assets_tests.benchmarks
 
-lock: $(READY) ## Lock the newest versions that fit pyproject.toml
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-strip-extras pyproject.toml
+
+lock: $(READY) ## Lock the newest versions that fit pyproject.toml, for work and for the image
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--extra dev --no-emit-index-url --no-header --no-strip-extras pyproject.toml -o requirements.lock.txt
+	$(LOCK) --extra dev -o requirements.lock.txt
+	$(LOCK) --constraint requirements.lock.txt -o requirements.runtime.lock.txt
 
 clean: ## Remove what the demo and the UI left behind
 	rm -rf data .tmp_dagster_home_*
