@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property, partial
+from http import HTTPStatus
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
@@ -63,6 +64,8 @@ FIRST_WAIT = timedelta(milliseconds=100)
 LONGEST_WAIT = timedelta(seconds=10)
 REQUEST_TIMEOUT = timedelta(seconds=60)
 CONNECT_TIMEOUT = timedelta(seconds=5)
+NO_CONSTRAINT = (None, "us-east-1", "aws-global")
+"""Regions that S3 does not want to hear of when it makes a bucket."""
 STATUS = re.compile(r"status code: (\d{3})")
 NO_RANGE = ("status code: 416", "non-partial response")
 """What servers answer who are asked for a part of nothing."""
@@ -159,6 +162,31 @@ class Bucket:
     def url(self, key: str) -> str:
         """Return an object's address."""
         return str(Address(self.name, key))
+
+    def make(self) -> bool:
+        """Make the bucket unless it is there; return whether it was made.
+
+        Raises:
+            S3RefusedError: There is no right to it, or it is another account's.
+            S3UnavailableError: The server does not answer.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        region = self._boto3.meta.region_name
+        where = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        try:
+            try:
+                self._boto3.head_bucket(Bucket=self.name)
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.NOT_FOUND:
+                    raise
+                self._boto3.create_bucket(
+                    Bucket=self.name, **({} if region in NO_CONSTRAINT else where)
+                )
+                return True
+        except (BotoCoreError, ClientError) as error:
+            raise self._refused(error, "") from None
+        return False
 
     def find(self, key: str) -> Listed | None:
         """Return what an object is, or none if there is none."""
@@ -393,11 +421,15 @@ class Bucket:
         try:
             self._boto3.put_object_tagging(Bucket=self.name, Key=key, Tagging={"TagSet": tags})
         except (BotoCoreError, ClientError) as error:
-            answer = getattr(error, "response", {})
-            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
-            code = answer.get("Error", {}).get("Code", "")
-            text = f"{type(error).__name__} status code: {status} <Code>{code}</Code>"
-            raise _explained(text, self.name, key) from None
+            raise self._refused(error, key) from None
+
+    def _refused(self, error: Exception, key: str) -> DataflowError:
+        """Return what boto3 says as an error of ours."""
+        answer = getattr(error, "response", {})
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+        code = answer.get("Error", {}).get("Code", "")
+        text = f"{type(error).__name__} status code: {status} <Code>{code}</Code>"
+        return _explained(text, self.name, key)
 
     @cached_property
     def _boto3(self) -> Any:  # noqa: ANN401 - boto3 has no types

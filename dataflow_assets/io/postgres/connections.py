@@ -226,7 +226,7 @@ def explained(error: psycopg.Error, place: str) -> DataflowError:
         return WarehouseRefusedError(
             f"Postgres refuses: {said}.",
             mend="Correct DATABASE_URL, or give the user its rights: "
-            "python -m dataflow_assets.warehouse setup, run as the owner.",
+            "dataflow-assets setup, run as the owner.",
             culprit=place,
         )
     if state.startswith(VALUE):

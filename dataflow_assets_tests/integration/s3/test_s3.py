@@ -228,6 +228,13 @@ def test_a_connection_that_is_always_cut_is_an_error(
         shore.bucket.download(found, tmp_path / "big")
 
 
+def test_a_bucket_is_made_once(shore: Shore) -> None:
+    bucket = Bucket(f"{shore.name}-new")
+
+    assert [bucket.make(), bucket.make()] == [True, False]
+    assert [one.key for one in bucket.below("")] == []
+
+
 def test_a_list_cut_in_the_middle_is_whole_or_an_error(shore: Shore, proxy: Proxy) -> None:
     list(s3.at_once(lambda number: shore.bucket.write(f"d/{number}", b"x"), range(50)))
     proxy.spoiled.append(Spoiled(1, cut_after=500, contains="list-type"))
