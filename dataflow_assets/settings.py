@@ -177,6 +177,8 @@ def _address_of(url: SecretStr) -> str:
         parts = conninfo_to_dict(text)
     except ProgrammingError:
         raise ValueError(f"it cannot be read; {URL_FORM}") from None
+    if "@" in str(parts.get("dbname")):  # a slash in the password: what follows it is no name
+        raise ValueError(f"it cannot be read; {URL_FORM}")
     if not parts.get("dbname"):
         raise ValueError(f"it names no database; {URL_FORM}")
     port = f":{parts['port']}" if "port" in parts else ""

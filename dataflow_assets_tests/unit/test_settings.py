@@ -84,6 +84,7 @@ def test_credentials_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         "postgresql://user:hid%zzden@host/database",
         "postgresql://user:hidden@host",
         "user:hidden@host/database",
+        "postgresql://user:12/hidden@host/database",
     ],
 )
 def test_a_wrong_database_url_stops_the_start_and_is_never_shown(
