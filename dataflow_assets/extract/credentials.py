@@ -1,0 +1,104 @@
+"""What proves to a host who asks, and keeping it from the eyes of others.
+
+What belongs here: secrets on their way from the environment into requests, and out of texts. What
+does not: the requests themselves (`http`).
+
+A declaration names variables; their values are read when a run needs them, are sent to the declared
+host only, and stand in no text: whatever is shown, logged or stored goes through `redact` first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HIDDEN = "***"
+SHORTEST_HIDDEN = 4
+"""Shorter secrets are not looked for in texts: they would be found in every word."""
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is sent along with a request to prove who asks.
+
+    Attributes:
+        headers: Headers.
+        params: Parameters of the query.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    params: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Credentials:
+    """Who asks, for one host; nobody in particular unless told otherwise.
+
+    Args:
+        url: An address of the host to which they may be sent, no other.
+        proof: What is sent to it.
+        secrets: Values that no text may show.
+    """
+
+    def __init__(
+        self, url: str = "", proof: Proof | None = None, secrets: tuple[str, ...] = ()
+    ) -> None:
+        self._origin = origin_of(url)
+        self._proof = proof or Proof()
+        self._secrets = secrets
+
+    def proof_for(self, url: str) -> Proof:
+        """Return what to send to an address: nothing if it is another host's."""
+        return self._current() if origin_of(url) == self._origin else Proof()
+
+    def renew(self) -> bool:
+        """Forget what a host has refused; return whether there may be something better."""
+        return False
+
+    def redact(self, text: str) -> str:
+        """Return a text with its secrets hidden, however they are written."""
+        for form in self._forms():
+            text = text.replace(form, HIDDEN)
+        return text
+
+    def strip(self, url: str) -> str:
+        """Return an address without the parameters that carry secrets, and without a user."""
+        parts = urlsplit(url)
+        params = parse_qsl(parts.query, keep_blank_values=True)
+        kept = [pair for pair in params if pair[0] not in self._proof.params]
+        query = parts.query if kept == params else urlencode(kept)
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+    def shown(self, url: str) -> str:
+        """Return an address as people may see it."""
+        return self.redact(self.strip(url))
+
+    def _current(self) -> Proof:
+        return self._proof
+
+    def _forms(self) -> list[str]:
+        secrets = [secret for secret in self._secrets if len(secret) >= SHORTEST_HIDDEN]
+        forms = {way(secret) for secret in secrets for way in (str, quote, quote_plus, _fully)}
+        return sorted(forms, key=len, reverse=True)
+
+
+def _fully(text: str) -> str:
+    return quote(text, safe="")
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port of an address."""
+    parts = urlsplit(url)
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    return parts.scheme, parts.hostname or "", port
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address, with its port unless that is the usual one."""
+    scheme, host, port = origin_of(url)
+    return host if port == DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
