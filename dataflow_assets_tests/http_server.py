@@ -33,6 +33,7 @@ class Asked:
     headers: Message
     body: bytes
     at: float
+    peer: tuple[str, int]
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -121,7 +122,15 @@ def serving(
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             params = dict(parse_qsl(parts.query, keep_blank_values=True))
-            asked = Asked(self.command, parts.path, params, self.headers, body, time.monotonic())
+            asked = Asked(
+                self.command,
+                parts.path,
+                params,
+                self.headers,
+                body,
+                time.monotonic(),
+                self.client_address,
+            )
             server.asked.append(asked)
             given = server.answer(asked)
             try:

@@ -9,12 +9,13 @@ host only, and stand in no text: whatever is shown, logged or stored goes throug
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 HIDDEN = "***"
 SHORTEST_HIDDEN = 4
@@ -49,7 +50,7 @@ class Credentials:
     ) -> None:
         self._origin = origin_of(url)
         self._proof = proof or Proof()
-        self._secrets = secrets
+        self._pattern = _pattern_of(secrets)
 
     def proof_for(self, url: str) -> Proof:
         """Return what to send to an address: nothing if it is another host's."""
@@ -61,9 +62,7 @@ class Credentials:
 
     def redact(self, text: str) -> str:
         """Return a text with its secrets hidden, however they are written."""
-        for form in self._forms():
-            text = text.replace(form, HIDDEN)
-        return text
+        return self._pattern.sub(HIDDEN, text) if self._pattern else text
 
     def strip(self, url: str) -> str:
         """Return an address without the parameters that carry secrets, and without a user."""
@@ -81,14 +80,17 @@ class Credentials:
     def _current(self) -> Proof:
         return self._proof
 
-    def _forms(self) -> list[str]:
-        secrets = [secret for secret in self._secrets if len(secret) >= SHORTEST_HIDDEN]
-        forms = {way(secret) for secret in secrets for way in (str, quote, quote_plus, _fully)}
-        return sorted(forms, key=len, reverse=True)
+
+def _pattern_of(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what finds secrets however many of their characters an address has escaped."""
+    told = sorted((one for one in secrets if len(one) >= SHORTEST_HIDDEN), key=len, reverse=True)
+    return re.compile("|".join("".join(map(_any_form, one)) for one in told)) if told else None
 
 
-def _fully(text: str) -> str:
-    return quote(text, safe="")
+def _any_form(character: str) -> str:
+    escaped = "".join(f"%{byte:02X}" for byte in character.encode())
+    forms = [re.escape(character), f"(?i:{escaped})", *([r"\+"] if character == " " else [])]
+    return f"(?:{'|'.join(forms)})"
 
 
 def origin_of(url: str) -> tuple[str, str, int]:

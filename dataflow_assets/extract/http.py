@@ -29,7 +29,7 @@ from urllib.parse import unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from dataflow_assets.errors import SourceRefusedError, SourceUnavailableError, StorageError
-from dataflow_assets.extract.credentials import Credentials, host_of
+from dataflow_assets.extract.credentials import Credentials, host_of, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -223,6 +223,7 @@ class HttpClient:
             SourceRefusedError: The host refuses, or answers what no further try would change.
             StorageError: The file cannot be written.
         """
+        self._check_address(ask)
         host = host_of(ask.url)
         for tried in range(1, self._limits.tries + 1):
             self._guard.admit(host)
@@ -282,11 +283,32 @@ class HttpClient:
             if response.status not in REDIRECTS or to is None:
                 return response
             seen.add((ask.method, ask.url))
-            ask = _redirected(ask, response.status, to)
+            ask = self._redirected(ask, response.status, to)
             if (ask.method, ask.url) in seen or len(seen) > MOST_REDIRECTS:
                 raise self._refused(ask, "redirects without end")
-            if urlsplit(ask.url).scheme not in ("http", "https"):
-                raise self._refused(ask, "is no address over HTTP, though one was sent there")
+            self._check_address(ask)
+
+    def _redirected(self, ask: Ask, status: int, to: str) -> Ask:
+        try:
+            url = urlsplit(urljoin(ask.url, to))._replace(fragment="").geturl()
+        except ValueError as error:
+            raise self._refused(ask, "redirects to what is no address") from error
+        if status in KEEPING_METHOD:
+            return replace(ask, url=url)
+        return replace(ask, url=url, method="GET", body=None)
+
+    def _check_address(self, ask: Ask) -> None:
+        try:
+            scheme, host, _ = origin_of(ask.url)
+        except ValueError:
+            scheme = host = ""
+        if scheme not in ("http", "https") or not host:
+            raise SourceRefusedError(
+                f"{self._credentials.redact(ask.url)} is no address over HTTP.",
+                mend="Write https://host/path in the declaration, or ask those who keep the host "
+                "that redirects there.",
+                culprit=self._credentials.redact(ask.url),
+            )
 
     def _ask_once(self, ask: Ask, into: Path | None) -> Response:
         import urllib3
@@ -378,12 +400,10 @@ class HttpClient:
     @contextmanager
     def _failures_told(self, ask: Ask) -> Iterator[None]:
         """Tell what failed on the way: transient, or permanent."""
-        from urllib3.exceptions import HTTPError, LocationValueError
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
-        except LocationValueError as error:
-            raise self._refused(ask, "is no address that can be asked") from error
         except (HTTPError, OSError, zlib.error) as error:
             cause = _innermost(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -447,11 +467,6 @@ def with_params(url: str, params: Mapping[str, str]) -> str:
 
 def _name_of(pair: str) -> str:
     return unquote_plus(pair.partition("=")[0])
-
-
-def _redirected(ask: Ask, status: int, to: str) -> Ask:
-    ask = replace(ask, url=urlsplit(urljoin(ask.url, to))._replace(fragment="").geturl())
-    return ask if status in KEEPING_METHOD else replace(ask, method="GET", body=None)
 
 
 class _Body:
@@ -528,8 +543,8 @@ def _window(encoding: str, head: bytes) -> int:
 def _innermost(error: BaseException) -> BaseException:
     """Return the failure that others only pass on."""
     while True:
-        reason = getattr(error, "reason", None)
-        inner = reason if isinstance(reason, BaseException) else error.__cause__
+        passed = [getattr(error, "reason", None), *error.args, error.__cause__]
+        inner = next((one for one in passed if isinstance(one, BaseException)), None)
         if inner is None or inner is error:
             return error
         error = inner
@@ -540,12 +555,12 @@ def _what_happened(error: BaseException, cause: BaseException) -> str:
 
     name = getattr(cause, "strerror", None) or type(cause).__name__
     kinds: list[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = [
-        ((exceptions.TimeoutError, TimeoutError), "did not answer in time"),
         (socket.gaierror, f"has a host that nobody knows: {name}"),
         (ConnectionRefusedError, "does not take connections"),
         (exceptions.ProxyError, "cannot be reached through the proxy"),
         (zlib.error, f"answered what cannot be decompressed: {cause}"),
         (exceptions.NewConnectionError, f"cannot be reached: {name}"),
+        ((exceptions.TimeoutError, TimeoutError), "did not answer in time"),
     ]
     for kind, what in kinds:
         if isinstance(error, kind) or isinstance(cause, kind):
@@ -606,10 +621,17 @@ class _Deadline:
 DEADLINE: ContextVar[_Deadline] = ContextVar("deadline")
 
 
+def _is_of_others(_: logging.LogRecord) -> bool:
+    """Whether urllib3 does not speak of a request of ours: it shows whole addresses."""
+    return DEADLINE.get(None) is None
+
+
 @cache
 def _watched_pools() -> dict[str, Any]:
     """Return urllib3's pools, with connections that tell the deadline of their sockets."""
     from urllib3 import connection, connectionpool
+
+    connectionpool.log.addFilter(_is_of_others)
 
     class Plain(connection.HTTPConnection):
         def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's own
