@@ -143,6 +143,12 @@ class SourceRefusedError(DataflowError):
     code = "DA206"
 
 
+class BreakerOpenError(SourceUnavailableError):
+    """An outside host has failed so often that it is given peace; see its breaker."""
+
+    code = "DA207"
+
+
 class QuarantineLimitError(DataflowError):
     """More rows broke the contract than the declaration allows."""
 

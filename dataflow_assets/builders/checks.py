@@ -81,7 +81,7 @@ def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     key = dg.AssetKey(["raw", source.name])
     path = source.extract.place
     return [
-        dg.AssetCheckSpec(FILES, asset=key, description=f"There are files at {path}."),
+        dg.AssetCheckSpec(FILES, asset=key, description=f"There is something at {path}."),
         dg.AssetCheckSpec(KEPT, asset=key, description="No file of before has gone."),
         dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields."),
     ]

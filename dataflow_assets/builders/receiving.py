@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from dataflow_assets.builders import metadata
+from dataflow_assets.builders.breakers import breaker_metadata
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
@@ -71,7 +72,7 @@ class Receiver(Workplace):
         super().__init__(source.name, stores)
         self._source = source
         self._declaration = raw_declaration(source)
-        self._extractor = open_extractor(source, stores.files, partitions)
+        self._extractor = open_extractor(source, stores.surroundings, partitions)
 
     def receive(self, partition: str) -> Received:
         """Archive one partition's files and publish their rows.
@@ -97,14 +98,24 @@ class Receiver(Workplace):
                 run_id=self._stores.run_id,
                 fingerprint=fingerprint(shot.file for shot in snapshots),
             )
-            if before is not None and _same(before, stamp):
+            if before is not None and self._is_same(before, stamp):
                 return Received(partition, before, unchanged=True)
             staged = self._work / "raw.parquet"
             received = self._write(staged, stamp, snapshots, archive, started)
             _refuse_vanished(self._source, partition, before, received)
             archive.keep(shot.path for shot in snapshots)
             lake.publish(staged, "raw", name, partition, rows=received.rows)
-        return Received(partition, received, unchanged=False, gone=_gone(before, received))
+        gone = _gone(before, received) if self._source.extract.files else ()
+        return Received(partition, received, unchanged=False, gone=gone)
+
+    def _is_same(self, before: Manifest, now: Manifest) -> bool:
+        """Whether the same was received before, and read in the same way.
+
+        What is asked for anew each time has another time each time, which means nothing.
+        """
+        if before.data_version != now.data_version:
+            return False
+        return self._source.extract.files is None or before.fingerprint == now.fingerprint
 
     def _write(
         self,
@@ -179,6 +190,7 @@ class Receiver(Workplace):
             "received": manifest.rows,
             **metadata.files_metadata(manifest),
             "unchanged": received.unchanged,
+            **breaker_metadata(self._source, self._stores),
         }
         if preview:
             shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
@@ -196,11 +208,6 @@ def _gone(before: Manifest | None, now: Manifest) -> tuple[str, ...]:
     there = {file.name for file in now.files}
     names = dict.fromkeys(file.name for file in (before.files if before else ()))
     return tuple(name for name in names if name not in there)
-
-
-def _same(before: Manifest, now: Manifest) -> bool:
-    """Whether the same files were read in the same way before."""
-    return (before.data_version, before.fingerprint) == (now.data_version, now.fingerprint)
 
 
 def _write_rows(
@@ -242,7 +249,7 @@ def _refuse_vanished(
         return
     raise NothingReceivedError(
         f"nothing was received where {before.rows:,} rows had been; they stay as they were.",
-        mend="Bring the files back, or declare checks: {rows: {allow_empty: true}} "
+        mend="See what the source delivers, or declare checks: {rows: {allow_empty: true}} "
         "if an empty partition is right.",
         source=source.name,
         partition=partition,

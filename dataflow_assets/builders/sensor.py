@@ -18,6 +18,7 @@ from dagster._core.storage.tags import (
 )
 from dagster._utils.schedules import is_valid_cron_string
 
+from dataflow_assets.builders.breakers import why_blocked
 from dataflow_assets.builders.discovery import Cursor, Discovery, Look, ranges
 from dataflow_assets.builders.leftovers import failed_ranges, unhindered
 from dataflow_assets.builders.resources import StoresResource
@@ -78,13 +79,16 @@ def build_sensor(
 
 def build_discovery(source: SourceDeclaration, declared: Sensor, stores: Stores) -> Discovery:
     """Return what finds the source's changed partitions, in the folder and the lake given."""
+    files = source.extract.files
+    if files is None:
+        raise AssertionError("a declaration without files has no sensor")
 
     def published(partitions: Sequence[str]) -> dict[str, str]:
         manifests = stores.lake.manifests("raw", source.name, partitions)
         return {key: manifest.fingerprint for key, manifest in manifests.items()}
 
     return Discovery(
-        finder=FileFinder(source.extract.files, source.partitions, stores.files),
+        finder=FileFinder(files, source.partitions, stores.files),
         published=published,
         settle_s=declared.settle.total_seconds(),
         most_runs=REQUESTS_A_TICK,
@@ -115,7 +119,12 @@ def build_schedule(
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Materializes the last complete partition of {source.name}.",
     )
-    def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def evaluate(
+        context: dg.ScheduleEvaluationContext, stores: StoresResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        blocked = why_blocked(source, stores.open())
+        if blocked is not None:
+            return dg.SkipReason(blocked)
         with dg.partition_loading_context(context.scheduled_execution_time):
             key = partitions.get_last_partition_key()
         if key is None:

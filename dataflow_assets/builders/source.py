@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from dataflow_assets.builders import checks, metadata
+from dataflow_assets.builders.breakers import host_check_results, host_check_specs
 from dataflow_assets.builders.cleaning import Cleaner, cleaned_declaration
 from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.receiving import Receiver, raw_declaration
@@ -101,7 +102,7 @@ def _raw_asset(
                 metadata={"dagster/column_schema": metadata.raw_schema(source)},
             )
         ],
-        check_specs=specs,
+        check_specs=[*specs, *host_check_specs(source)],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -114,6 +115,7 @@ def _raw_asset(
             outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
         found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
         yield from checks.check_results(context, specs, found)
+        yield from host_check_results(context, source, opened)
         preview = len(context.partition_keys) <= PREVIEWS
         shown = {
             partition: receiver.show(one, preview=preview)

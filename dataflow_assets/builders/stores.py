@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from dataflow_assets.extract.extractor import Surroundings
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
@@ -37,6 +39,11 @@ class Stores:
     warehouse: Warehouse
     memory_limit_mb: int
     run_id: str
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What extractors find around them."""
+        return Surroundings(self.files, self.lake.local / ".scratch", self.lake.shared(".hosts"))
 
 
 class Workplace:

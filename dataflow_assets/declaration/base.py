@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    model_validator,
+)
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler
@@ -33,10 +41,32 @@ ColumnName = Annotated[
 """The name of a column; names that begin with an underscore are kept for technical columns."""
 
 
+DURATION = re.compile(r"^(\d+)(s|m|h|d)$")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def parse_duration(value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
+    """Turn ``30s``, ``15m``, ``26h`` or ``2d`` into a span of time; leave all else to Pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = DURATION.match(value)
+    if match is None:
+        raise ValueError(f"{value!r} is no duration, such as 30s, 15m, 26h or 2d")
+    return dt.timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration)]
+
+
 class Declared(BaseModel):
     """A part of a declaration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        str_strip_whitespace=False,
+        hide_input_in_errors=True,  # it may be a secret that somebody wrote in the wrong place
+    )
 
 
 class ShortlyDeclared(Declared):

@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dataflow_assets.declaration.base import Declared
+from dataflow_assets.declaration.rest import Endpoint, host_of
 
 PLACEHOLDER = re.compile(r"\{(date):([^{}]+)\}|\{(partition)\}")
 """What a path may hold: ``{date:%Y-%m-%d}`` or ``{partition}``."""
@@ -105,21 +106,64 @@ class Files(Declared):
         return path
 
 
+class Rest(Endpoint):
+    """A REST API, and how its answers are written.
+
+    Attributes:
+        format: How the bodies are written.
+        csv: The dialect of bodies that are CSV.
+        compression: Of bodies that are compressed files; ``auto`` looks at the first bytes.
+    """
+
+    format: Literal["json", "csv"] = "json"
+    csv: CsvDialect = CsvDialect()
+    compression: Literal["auto", "gzip", "zip", "zstd", "none"] = "auto"
+
+    @model_validator(mode="after")
+    def _pages_can_be_read(self) -> Self:
+        if self.format == "json":
+            return self
+        if self.records is not None:
+            raise ValueError("records belongs to format: json")
+        if self.pages is not None and self.pages.link is None:
+            raise ValueError(f"format: {self.format} can be cut into pages by link only")
+        return self
+
+
 class Extract(Declared):
     """Where a source's data comes from: exactly one kind.
 
     Attributes:
         files: Files in a folder or on S3.
+        rest: A REST API.
     """
 
-    files: Files
+    files: Files | None = None
+    rest: Rest | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            allowed = ", ".join(type(self).model_fields)
+            raise ValueError(f"give exactly one of {allowed}, not {' and '.join(given) or 'none'}")
+        return self
 
     @property
     def kind(self) -> str:
         """How the data is written, as the Dagster UI shows it."""
-        return self.files.format
+        if self.rest is not None:
+            return self.rest.format
+        return self.files.format if self.files is not None else ""
 
     @property
     def place(self) -> str:
-        """Where the data is."""
-        return self.files.path
+        """Where the data is, without secrets."""
+        if self.rest is not None:
+            return self.rest.url
+        return self.files.path if self.files is not None else ""
+
+    @property
+    def host(self) -> str | None:
+        """The outside host that is asked over HTTP, with its port unless that is the usual one."""
+        return host_of(self.rest.url) if self.rest is not None else None

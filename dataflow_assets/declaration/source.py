@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from dataflow_assets.declaration.base import Declared, Name
+from dataflow_assets.declaration.base import Declared, Duration, Name
 from dataflow_assets.declaration.contract import Contract
-from dataflow_assets.declaration.extract import PLACEHOLDER, Extract
+from dataflow_assets.declaration.extract import PLACEHOLDER, Extract, Rest
 from dataflow_assets.declaration.partitions import Partitions
 
-DURATION = re.compile(r"^(\d+)(s|m|h|d)$")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def parse_duration(value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
-    """Turn ``30s``, ``15m``, ``26h`` or ``2d`` into a span of time; leave all else to Pydantic."""
-    if not isinstance(value, str):
-        return value
-    match = DURATION.match(value)
-    if match is None:
-        raise ValueError(f"{value!r} is no duration, such as 30s, 15m, 26h or 2d")
-    return dt.timedelta(**{UNITS[match[2]]: int(match[1])})
-
-
-Duration = Annotated[dt.timedelta, BeforeValidator(parse_duration)]
 Owner = Annotated[str, StringConstraints(pattern=r"^(team:\S+|\S+@\S+)$")]
 Cron = Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")]
 
@@ -123,8 +107,15 @@ class SourceDeclaration(Declared):
     automation: Automation = Automation()
 
     @model_validator(mode="after")
-    def _path_fits_partitions(self) -> Self:
-        found = {match[1] or match[3] for match in PLACEHOLDER.finditer(self.extract.files.path)}
+    def _place_fits_partitions(self) -> Self:
+        if self.extract.files is not None:
+            self._check_path(self.extract.files.path)
+        elif self.extract.rest is not None:
+            self._check_request(self.extract.rest)
+        return self
+
+    def _check_path(self, path: str) -> None:
+        found = {match[1] or match[3] for match in PLACEHOLDER.finditer(path)}
         if self.partitions.every is not None and found != {"date"}:
             raise ValueError(
                 f"partitions every {self.partitions.every} need a {{date:...}} in the path, "
@@ -138,11 +129,38 @@ class SourceDeclaration(Declared):
                 "several partition values need a {partition} in the path, "
                 "which says to which of them a file belongs"
             )
+
+    def _check_request(self, rest: Rest) -> None:
+        found = rest.placeholders
+        values = self.partitions.values
+        if self.partitions.every is not None and not found:
+            raise ValueError(
+                f"partitions every {self.partitions.every} need {{begin:...}} and {{end:...}}, or "
+                "{partition}, in url, params or body: else each would receive the same"
+            )
+        if values is not None and found - {"partition"}:
+            raise ValueError("{begin:...} and {end:...} need partitions: {every: ..., start: ...}")
+        if values is not None and len(values) > 1 and "partition" not in found:
+            raise ValueError(
+                "several partition values need {partition} in url, params or body: "
+                "else each would receive the same"
+            )
+        offset = rest.pages.offset if rest.pages else None
+        if offset is not None and offset.overlap and not self.contract.key:
+            raise ValueError("overlap reads rows again: the contract needs a key to tell them")
+
+    @model_validator(mode="after")
+    def _sensor_has_files(self) -> Self:
+        if self.automation.sensor is not None and self.extract.files is None:
+            raise ValueError(
+                f"a sensor looks for files, and a {self.extract.kind} has none: use cron"
+            )
         return self
 
     @model_validator(mode="after")
     def _headerless_has_columns(self) -> Self:
         names = [column.source_name for column in self.contract.columns.values()]
-        if self.extract.files.csv.header is False and any(names):
+        written = self.extract.files or self.extract.rest
+        if written is not None and written.csv.header is False and any(names):
             raise ValueError("without a header, columns are taken in order: drop source_name")
         return self

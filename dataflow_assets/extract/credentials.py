@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from dataflow_assets.declaration.rest import origin_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 HIDDEN = "***"
 SHORTEST_HIDDEN = 4
 """Shorter secrets are not looked for in texts: they would be found in every word."""
-DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Credentials:
     ) -> None:
         self._origin = origin_of(url)
         self._proof = proof or Proof()
+        self._secrets = secrets
         self._pattern = _pattern_of(secrets)
 
     def proof_for(self, url: str) -> Proof:
@@ -77,6 +79,11 @@ class Credentials:
         """Return an address as people may see it."""
         return self.redact(self.strip(url))
 
+    def _hide(self, secret: str) -> None:
+        """Show another secret in no text from now on."""
+        self._secrets = (*self._secrets, secret)
+        self._pattern = _pattern_of(self._secrets)
+
     def _current(self) -> Proof:
         return self._proof
 
@@ -91,16 +98,3 @@ def _any_form(character: str) -> str:
     escaped = "".join(f"%{byte:02X}" for byte in character.encode())
     forms = [re.escape(character), f"(?i:{escaped})", *([r"\+"] if character == " " else [])]
     return f"(?:{'|'.join(forms)})"
-
-
-def origin_of(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of an address."""
-    parts = urlsplit(url)
-    port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
-    return parts.scheme, parts.hostname or "", port
-
-
-def host_of(url: str) -> str:
-    """Return the host of an address, with its port unless that is the usual one."""
-    scheme, host, port = origin_of(url)
-    return host if port == DEFAULT_PORTS.get(scheme) else f"{host}:{port}"

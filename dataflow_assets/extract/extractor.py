@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflow_assets.extract.files import Snapshot
+    from dataflow_assets.extract.hosts import SharedState
+    from dataflow_assets.s3 import Address
 
 TECHNICAL = (
     pa.field("_file", pa.string()),
@@ -51,6 +53,21 @@ class Request:
     archive: Path
     stays: bool
     before: Callable[[], Sequence[Snapshot]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What an extractor finds around it.
+
+    Attributes:
+        files: The folder, or the place on S3, below which relative paths of files lie.
+        scratch: A folder of this machine that outlives runs; nothing in it is missed if it is gone.
+        shared: Small files that all runs see, on whatever machine.
+    """
+
+    files: Path | Address
+    scratch: Path
+    shared: SharedState
 
 
 class Reader(Protocol):

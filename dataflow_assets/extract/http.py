@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
+from dataflow_assets.declaration.rest import host_of, origin_of
 from dataflow_assets.errors import SourceRefusedError, SourceUnavailableError, StorageError
-from dataflow_assets.extract.credentials import Credentials, host_of, origin_of
+from dataflow_assets.extract.credentials import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -460,9 +461,16 @@ def with_params(url: str, params: Mapping[str, str]) -> str:
     if not params:
         return url
     parts = urlsplit(url)
-    pairs = [pair for pair in parts.query.split("&") if pair]
-    kept = [pair for pair in pairs if _name_of(pair) not in params]
-    return urlunsplit(parts._replace(query="&".join([*kept, urlencode(params)])))
+    waiting = dict(params)
+    pairs = []
+    for pair in filter(None, parts.query.split("&")):
+        name = _name_of(pair)
+        if name not in params:
+            pairs.append(pair)
+        elif name in waiting:
+            pairs.append(urlencode({name: waiting.pop(name)}))
+    pairs += [urlencode({name: value}) for name, value in waiting.items()]
+    return urlunsplit(parts._replace(query="&".join(pairs)))
 
 
 def _name_of(pair: str) -> str:

@@ -9,38 +9,46 @@ from typing import TYPE_CHECKING
 
 from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.files import FileFinder, take_snapshots
+from dataflow_assets.extract.records import JsonReader
+from dataflow_assets.extract.rest import RestExtractor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from pathlib import Path
 
     from dataflow_assets.declaration.contract import Contract
-    from dataflow_assets.declaration.extract import Files
+    from dataflow_assets.declaration.extract import Files, Rest
     from dataflow_assets.declaration.source import SourceDeclaration
-    from dataflow_assets.extract.extractor import Extractor, Reader, Request
+    from dataflow_assets.extract.extractor import Extractor, Reader, Request, Surroundings
     from dataflow_assets.extract.files import Snapshot
-    from dataflow_assets.s3 import Address
 
 
 def open_extractor(
-    source: SourceDeclaration, root: Path | Address, partitions: Collection[str]
+    source: SourceDeclaration, around: Surroundings, partitions: Collection[str]
 ) -> Extractor:
     """Return what fetches and reads partitions of a source.
 
     Args:
         source: The declaration.
-        root: The folder, or the place on S3, below which relative paths of files lie.
+        around: What it finds around it.
         partitions: The partitions that will be asked for.
 
     Raises:
         UnreadableFileError: The source's folder is not there, or may not be read.
+        SettingsError: A variable that the declaration names is not set.
     """
-    return FilesExtractor(source, root, partitions)
+    rest, files = source.extract.rest, source.extract.files
+    if rest is not None:
+        return RestExtractor(source, rest, open_reader(rest, source.contract), around)
+    if files is not None:
+        return FilesExtractor(source, files, around, partitions)
+    raise AssertionError("a declaration names exactly one kind")
 
 
-def open_reader(files: Files, contract: Contract) -> Reader:
-    """Return what reads files of the declared format."""
-    return CsvReader(files, contract)
+def open_reader(written: Files | Rest, contract: Contract) -> Reader:
+    """Return what reads bytes of the declared format."""
+    if written.format == "csv":
+        return CsvReader(written, contract)
+    return JsonReader(written.records)
 
 
 class FilesExtractor:
@@ -48,16 +56,21 @@ class FilesExtractor:
 
     Args:
         source: The declaration.
-        root: The folder, or the place on S3, below which relative paths lie.
+        files: What it says of the files.
+        around: Where they are.
         partitions: The partitions that will be asked for.
     """
 
     def __init__(
-        self, source: SourceDeclaration, root: Path | Address, partitions: Collection[str]
+        self,
+        source: SourceDeclaration,
+        files: Files,
+        around: Surroundings,
+        partitions: Collection[str],
     ) -> None:
-        files = source.extract.files
         self.reader = open_reader(files, source.contract)
-        self._found = FileFinder(files, source.partitions, root).find(only=set(partitions))
+        finder = FileFinder(files, source.partitions, around.files)
+        self._found = finder.find(only=set(partitions))
 
     def fetch(self, request: Request) -> Sequence[Snapshot]:
         """Archive the files of a partition."""

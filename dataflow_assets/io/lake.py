@@ -36,8 +36,9 @@ from dataflow_assets.io.places import FolderPlace
 from dataflow_assets.io.places import storage_errors as _storage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from dataflow_assets.io.places import Place
@@ -143,6 +144,19 @@ class Lake:
             work: The work folder for what is on its way.
         """
         return Archive(self._place, f"archive/{source}", work)
+
+    @property
+    def local(self) -> Path:
+        """The folder of this machine, wherever the lake itself is."""
+        return self._root
+
+    def shared(self, folder: str) -> SharedFiles:
+        """Return a folder of small files that all runs read and change.
+
+        Args:
+            folder: Its name in the lake.
+        """
+        return SharedFiles(self._place, folder, self.work_dir, self._lock_timeout_s)
 
     @contextmanager
     def partition_lock(self, asset: str, partition: str) -> Iterator[None]:
@@ -373,6 +387,56 @@ class Archive:
     def keep(self, files: Iterable[Path]) -> None:
         """See to it that files in the folder are in the lake, and stay."""
         self._place.keep(self.folder, self._name, files)
+
+
+class SharedFiles:
+    """Small files that all runs see, on whatever machine, and change one after another.
+
+    Args:
+        place: Where the lake is.
+        folder: The folder in the lake.
+        work_dir: Gives a local folder for what is on its way.
+        lock_timeout_s: Seconds to wait for another run that changes the same file.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        folder: str,
+        work_dir: Callable[[str], AbstractContextManager[Path]],
+        lock_timeout_s: float,
+    ) -> None:
+        self._place = place
+        self._folder = folder
+        self._work_dir = work_dir
+        self._lock_timeout_s = lock_timeout_s
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content, or none if there is no such file."""
+        return self._place.read(f"{self._folder}/{name}")
+
+    def change(self, name: str, work: Callable[[bytes | None], bytes]) -> None:
+        """Put what `work` makes of a file's content in its place, alone with it.
+
+        Raises:
+            StorageError: It cannot be written, or others do not let go of it.
+        """
+        whole = f"{self._folder}/{name}"
+
+        def busy() -> StorageError:
+            return StorageError(
+                f"others have not let go of {whole} within {self._lock_timeout_s:g} s.",
+                mend="See which run holds it, and run again.",
+                culprit=self._place.uri(whole),
+            )
+
+        with self._place.lock(f".locks/{whole}", timeout_s=self._lock_timeout_s, busy=busy):
+            content = work(self.read(name))
+            with self._work_dir("shared") as folder:
+                staged = folder / "content"
+                with _storage_errors(staged):
+                    staged.write_bytes(content)
+                self._place.put(staged, whole)
 
 
 class RawWriter:

@@ -38,6 +38,8 @@ R = TypeVar("R")
 FOOTER_BYTES = 1 << 16
 """What is read of a Parquet file's end at first; its footer is seldom longer."""
 TRAILER_BYTES = 8
+SMALL_BYTES = 1 << 20
+"""The most of a file that is read at once."""
 CHECKSUM = "sha256"
 """Under which a file's hash stands beside its content on S3."""
 
@@ -59,6 +61,9 @@ class Place(Protocol):
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file that is there for reading here and there."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a small file, or none if there is no such file."""
 
     def get(self, name: str, work: Path) -> Path | None:
         """Return a local file with a file's content, whole, or none if there is no such file.
@@ -131,6 +136,20 @@ class FolderPlace(Place):
     @override
     def open(self, name: str) -> IO[bytes]:
         return self.path(name).open("rb")
+
+    @override
+    def read(self, name: str) -> bytes | None:
+        path = self.path(name)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UnreadableFileError(
+                f"the lake's file cannot be read: {error.strerror}.",
+                mend="Give the user who runs this the right to read it.",
+                culprit=str(path),
+            ) from error
 
     @override
     def get(self, name: str, work: Path) -> Path | None:
@@ -209,6 +228,10 @@ class S3Place(Place):
     @override
     def open(self, name: str) -> IO[bytes]:
         return self._bucket.open(self._key(name))
+
+    @override
+    def read(self, name: str) -> bytes | None:
+        return self._bucket.tail(self._key(name), SMALL_BYTES)
 
     @override
     def get(self, name: str, work: Path) -> Path | None:
