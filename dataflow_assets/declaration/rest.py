@@ -56,7 +56,9 @@ def _check_url(url: str) -> str:
         raise ValueError(f"{url!r} must begin with https:// or http://")
     if CREDENTIALS_IN_URL.match(url):
         raise ValueError("an address holds no password: name the variable that does under auth")
-    host_of(WINDOW.sub("", url))
+    if "{" in urlsplit(url).netloc:
+        raise ValueError(f"the host of {url!r} must be the same for all partitions")
+    host_of(url)
     rest = WINDOW.sub("", url)
     if "{" in rest or "}" in rest or " " in url:
         raise ValueError(

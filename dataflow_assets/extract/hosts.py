@@ -37,6 +37,7 @@ FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 3600.0
 PROBE_S = 360.0
 """Whoever went through a half-open breaker and has not come back by then is dead."""
+NOTE_BYTES = 32
 KNOWN_S = 5.0
 """For how long what was read of a closed breaker is trusted."""
 
@@ -149,7 +150,7 @@ class Breaker:
             failures = state.failures + 1
             told = state.model_copy(update={"failures": failures, "why": why, "probed_until": 0})
             opens = failures >= THRESHOLD if not state.pauses else now >= state.until
-            pause = min(FIRST_PAUSE_S * 2**state.pauses, LONGEST_PAUSE_S)
+            pause = min(FIRST_PAUSE_S * 2 ** min(state.pauses, 10), LONGEST_PAUSE_S)
             more = {"pauses": state.pauses + 1, "until": now + pause} if opens else {}
             return told.model_copy(update=more)
 
@@ -230,11 +231,13 @@ class Budget:
 
     def _book(self, handle: int) -> float:
         now = time.time()
-        noted = os.pread(handle, 32, 0)
-        due = float(noted) if noted else now
+        try:
+            due = float(os.pread(handle, NOTE_BYTES, 0))
+        except ValueError:  # it is new
+            due = now
         if not now <= due <= now + LONGEST_PAUSE_S:  # the clock was set back, or nobody asked
             due = now
-        os.pwrite(handle, f"{due + self.interval_s:032.6f}".encode(), 0)
+        os.pwrite(handle, f"{due + self.interval_s:0{NOTE_BYTES}.6f}".encode(), 0)
         return due - now
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 LINK = re.compile(r"<([^>]*)>([^<]*)")
 RELATION = re.compile(r"""\brel\s*=\s*"?([^";,]*)""", re.IGNORECASE)
+NOTHING = "nothing"
+"""Anchor behind a single row, which cannot be asked for again: nothing more may come."""
 MISSING = object()
 """Stands for what a document does not hold."""
 
@@ -210,26 +212,17 @@ class ByOffset(Pager):
     def after(self, position: Position, page: Page) -> Position | None:
         declared = self._declared
         rows = [_digest(record) for record in page.records]
-        fresh = len(rows)
-        if position.anchor is not None:
-            if position.anchor not in rows:
-                raise PagesShiftedError
-            fresh -= len(rows) - rows[::-1].index(position.anchor)
+        fresh = _rows_after(position.anchor, rows)
         total = _count(page, declared.total)
         if not declared.overlap and position.number > 1 and total != position.total:
             raise PagesShiftedError
         end = position.begin + len(rows)
-        if total is None:
-            if not fresh:
-                return None
-        elif end >= total:
+        if _is_last(end, total, fresh):
             return None
-        elif not fresh:
-            raise PagesShiftedError
-        begin = end - min(declared.overlap, len(rows) - 1)
-        anchor = rows[-1] if declared.overlap else None
-        following = position.then(begin=begin, total=total, anchor=anchor)
-        return following.asking({declared.param: begin})
+        back = min(declared.overlap, len(rows) - 1)
+        anchor = (rows[-1] if back else NOTHING) if declared.overlap else None
+        following = position.then(begin=end - back, total=total, anchor=anchor)
+        return following.asking({declared.param: end - back})
 
 
 class ByNumber(Pager):
@@ -255,13 +248,8 @@ class ByNumber(Pager):
             raise PagesShiftedError
         begin = position.begin + len(page.records)
         reached = begin if declared.total else position.number
-        if total is None:
-            if not page.records:
-                return None
-        elif reached >= total:
+        if _is_last(reached, total, len(page.records)):
             return None
-        elif not page.records:
-            raise PagesShiftedError
         following = position.then(begin=begin, total=total)
         return following.asking({declared.param: declared.first + position.number})
 
@@ -276,6 +264,26 @@ def find(document: Any, path: str) -> Any:  # noqa: ANN401 - nested JSON
         else:
             return MISSING
     return document
+
+
+def _rows_after(anchor: str | None, rows: Sequence[str]) -> int:
+    """Return how many rows of a page are new: those behind the last of the page before."""
+    if anchor is None:
+        return len(rows)
+    if anchor == NOTHING and not rows:
+        return 0
+    if anchor not in rows:
+        raise PagesShiftedError
+    return rows[::-1].index(anchor)
+
+
+def _is_last(reached: int, total: int | None, fresh: int) -> bool:
+    """Whether a page is the last: all are there, or nothing new came."""
+    if total is None:
+        return not fresh
+    if reached < total and not fresh:
+        raise PagesShiftedError
+    return reached >= total
 
 
 def _count(page: Page, path: str | None) -> int | None:
