@@ -21,7 +21,7 @@ from dagster._utils.schedules import is_valid_cron_string
 from dataflow_assets.builders.breakers import why_blocked
 from dataflow_assets.builders.discovery import Cursor, Discovery, Look, ranges
 from dataflow_assets.builders.leftovers import failed_ranges, unhindered
-from dataflow_assets.builders.resources import StoresResource
+from dataflow_assets.builders.resources import STORES, StoresResource
 from dataflow_assets.builders.stores import Stores, digest
 from dataflow_assets.declaration.source import Sensor, SourceDeclaration
 from dataflow_assets.errors import DataflowError, DeclarationError
@@ -111,6 +111,8 @@ def build_schedule(
             source=source.name,
         ).within("automation", "cron")
 
+    asks_host = source.extract.host is not None
+
     @dg.schedule(
         name=f"{source.name}_schedule",
         job=job,
@@ -118,12 +120,11 @@ def build_schedule(
         execution_timezone=source.partitions.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Materializes the last complete partition of {source.name}.",
+        required_resource_keys={STORES} if asks_host else set(),
     )
-    def evaluate(
-        context: dg.ScheduleEvaluationContext, stores: StoresResource
-    ) -> dg.RunRequest | dg.SkipReason:
-        blocked = why_blocked(source, stores.open())
-        if blocked is not None:
+    def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        blocked = asks_host and why_blocked(source, context.resources.stores.open())
+        if blocked:
             return dg.SkipReason(blocked)
         with dg.partition_loading_context(context.scheduled_execution_time):
             key = partitions.get_last_partition_key()

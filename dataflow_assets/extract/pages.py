@@ -58,7 +58,9 @@ class Position(BaseModel):
         number: Which page it is, from 1.
         begin: How many rows of the host's list are before it.
         total: How many rows, or pages, there are, as the page before said.
-        anchor: Digest of the last row of the page before, where it is to be seen again.
+        longest: Rows of the longest page so far.
+        again: How many rows of the page before are asked for again.
+        anchor: Digest of the last of them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +69,8 @@ class Position(BaseModel):
     body: JsonValue | None = None
     number: int = 1
     begin: int = 0
+    longest: int = 0
+    again: int = 0
     total: int | None = None
     anchor: str | None = None
 
@@ -212,16 +216,21 @@ class ByOffset(Pager):
     def after(self, position: Position, page: Page) -> Position | None:
         declared = self._declared
         rows = [_digest(record) for record in page.records]
-        fresh = _rows_after(position.anchor, rows)
+        behind = _rows_behind(position, rows)
+        longest = max(position.longest, len(rows))
+        if len(rows) == longest > position.again:
+            behind = len(rows)  # rows in front may have moved the others back, out of sight
         total = _count(page, declared.total)
         if not declared.overlap and position.number > 1 and total != position.total:
             raise PagesShiftedError
         end = position.begin + len(rows)
-        if _is_last(end, total, fresh):
+        if _is_last(end, total, behind):
             return None
         back = min(declared.overlap, len(rows) - 1)
         anchor = (rows[-1] if back else NOTHING) if declared.overlap else None
-        following = position.then(begin=end - back, total=total, anchor=anchor)
+        following = position.then(
+            begin=end - back, again=back, longest=longest, total=total, anchor=anchor
+        )
         return following.asking({declared.param: end - back})
 
 
@@ -266,15 +275,19 @@ def find(document: Any, path: str) -> Any:  # noqa: ANN401 - nested JSON
     return document
 
 
-def _rows_after(anchor: str | None, rows: Sequence[str]) -> int:
-    """Return how many rows of a page are new: those behind the last of the page before."""
-    if anchor is None:
+def _rows_behind(position: Position, rows: Sequence[str]) -> int:
+    """Return how many rows of a page are behind the last of the page before.
+
+    Raises:
+        PagesShiftedError: That row is not there: others may have moved in front of it, unseen.
+    """
+    if position.anchor is None:
         return len(rows)
-    if anchor == NOTHING and not rows:
+    if position.anchor == NOTHING and not rows:
         return 0
-    if anchor not in rows:
+    if position.anchor not in rows:
         raise PagesShiftedError
-    return rows[::-1].index(anchor)
+    return rows[::-1].index(position.anchor)
 
 
 def _is_last(reached: int, total: int | None, fresh: int) -> bool:

@@ -338,7 +338,7 @@ def test_the_rate_is_kept(server: Server, asker: Asker) -> None:
     pages = {"offset": {"limit": 3}}
     asker.fetch(records="items", pages=pages, rate={"requests": 20, "per": "1s"})
     times = [asked.at for asked in server.asked]
-    assert times[-1] - times[0] >= 0.05 * (len(times) - 1) * 0.9
+    assert times[-1] - times[1] >= 0.05 * (len(times) - 2) * 0.9  # the first waits for imports
 
 
 # Rows that move between pages
