@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from dataflow_assets_tests.benchmarks import rest
 from dataflow_assets_tests.benchmarks.data import BYTES_A_ROW, FIRST_DAY, write_days, write_file
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
 from dataflow_assets_tests.benchmarks.loading import measure_loading
@@ -51,6 +52,7 @@ def main() -> None:
             measure_small_files(asked.small_files, Path(folder))
     if asked.postgres_rows:
         say("\n".join(measure_loading(asked.postgres_rows, LOADING_ROUNDS)))
+    rest.measure()
 
 
 def measure_file(gigabytes: float, folder: Path) -> None:
