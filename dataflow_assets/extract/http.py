@@ -22,7 +22,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cache, cached_property
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 USER_AGENT = f"dataflow_assets/{version('dataflow-assets')}"
 CHUNK_BYTES = 1 << 16
+CONNECTIONS = 8
+"""The most connections to one host that are kept for later."""
 MOST_REDIRECTS = 10
 REDIRECTS = {301, 302, 303, 307, 308}
 KEEPING_METHOD = {307, 308}
@@ -191,7 +193,7 @@ class HttpClient:
         self._limits = limits or Limits()
         self._guard = guard or Unguarded()
         self._sleep = sleep
-        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._pools: dict[tuple[str, str, int], urllib3.PoolManager] = {}
 
     def get(
         self,
@@ -372,24 +374,22 @@ class HttpClient:
         raise self._refused(ask, f"answers in the encoding {encoding}, which nobody asked for")
 
     def _pool(self, url: str) -> urllib3.PoolManager:
+        """Return the connections to an address: direct ones, or those of its proxy."""
         import urllib3
 
-        parts = urlsplit(url)
-        bypassed = proxy_bypass(parts.hostname or "")
-        proxy = None if bypassed else getproxies().get(parts.scheme)
-        if proxy not in self._pools:
-            options: dict[str, Any] = {"ssl_context": self._tls, "maxsize": 8}
-            self._pools[proxy] = (
+        scheme, host, _ = origin = origin_of(url)
+        if origin not in self._pools:
+            proxy = None if proxy_bypass(host) else getproxies().get(scheme)
+            options: dict[str, Any] = {"maxsize": CONNECTIONS}
+            if scheme == "https":
+                options["ssl_context"] = ssl.create_default_context()
+            self._pools[origin] = (
                 urllib3.PoolManager(**options)
                 if proxy is None
                 else urllib3.ProxyManager(proxy, proxy_headers=_proxy_headers(proxy), **options)
             )
-            self._pools[proxy].pool_classes_by_scheme = _watched_pools()
-        return self._pools[proxy]
-
-    @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+            self._pools[origin].pool_classes_by_scheme = _watched_pools()
+        return self._pools[origin]
 
     def _refused(self, ask: Ask, why: str, mend: str | None = None) -> SourceRefusedError:
         return SourceRefusedError(

@@ -215,7 +215,7 @@ class ByOffset(Pager):
     @override
     def after(self, position: Position, page: Page) -> Position | None:
         declared = self._declared
-        rows = [_digest(record) for record in page.records]
+        rows = [_digest(record) if declared.overlap else "" for record in page.records]
         behind = _rows_behind(position, rows)
         longest = max(position.longest, len(rows))
         if len(rows) == longest > position.again:

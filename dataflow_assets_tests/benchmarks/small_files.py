@@ -85,6 +85,8 @@ def in_own_process(kind: str, data: Path) -> dict[str, float]:
 def receive(bucket: str, folder: str, data: str) -> dict[str, float]:
     """Receive one partition and return what it took."""
     source = SourceDeclaration.model_validate(next(yaml.safe_load_all(SOURCE))["attributes"])
+    if source.extract.files is None:
+        raise AssertionError("the benchmark's source is one of files")
     files = source.extract.files.model_copy(update={"path": PATH})
     source = source.model_copy(
         update={"extract": source.extract.model_copy(update={"files": files})}

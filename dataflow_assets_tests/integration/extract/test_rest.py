@@ -70,7 +70,8 @@ class Asker:
         self.extractor = open_extractor(source, around, [partition])
         begin, end = source.partitions.window_of(partition) or (None, None)
         archive = self.root / "lake" / "archive" / "items"
-        return self.extractor.fetch(Request(partition, begin, end, archive, list))
+        request = Request(partition, begin, end, archive, stays=True, before=list)
+        return self.extractor.fetch(request)
 
     def rows(self, partition: str = "all", **rest: Any) -> list[Row]:  # noqa: ANN401 - YAML
         snapshots = self.fetch(partition, **rest)
