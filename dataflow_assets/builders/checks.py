@@ -135,7 +135,7 @@ def rule_checks(source: SourceDeclaration) -> dict[str, RuleId]:
     Raises:
         DeclarationError: A rule has the name of another check.
     """
-    rules = contract_rules(source.contract)
+    rules = contract_rules(source.contract, source.extract.rejects)
     counts = Counter([*OWN_CHECKS, *(rule.id for rule in rules)])
     twice = next((rule.id for rule in rules if counts[rule.id] > 1), None)
     if twice is not None:

@@ -93,8 +93,8 @@ class Cleaner(Workplace):
         super().__init__(source.name, stores)
         self._source = source
         self._declaration = cleaned_declaration(source)
-        self._rules = contract_rules(source.contract)
-        self._plans: dict[tuple[str, ...], CleaningPlan] = {}
+        self._rules = contract_rules(source.contract, source.extract.rejects)
+        self._plans: dict[tuple[tuple[str, pl.DataType], ...], CleaningPlan] = {}
 
     def clean(self, partition: str) -> Cleaned:
         """Clean one partition, audit the outcome, and publish it if it stands the audit.
@@ -125,7 +125,7 @@ class Cleaner(Workplace):
         """Write cleaned rows and findings to the work folder, and audit them."""
         started = time.monotonic()
         name, lake = self._source.name, self._stores.lake
-        plan = self._plan_for(lake.raw_columns(name, partition))
+        plan = self._plan_for(lake.raw_schema(name, partition))
         stamp = Manifest(
             data_version=cleaned_version(self._source, raw),
             declaration=self._declaration,
@@ -228,10 +228,12 @@ class Cleaner(Workplace):
             shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
         return Shown(cleaned.manifest.data_version, shown)
 
-    def _plan_for(self, columns: tuple[str, ...]) -> CleaningPlan:
-        if columns not in self._plans:
-            self._plans[columns] = CleaningPlan(self._source.contract, columns)
-        return self._plans[columns]
+    def _plan_for(self, columns: pl.Schema) -> CleaningPlan:
+        key = tuple(columns.items())
+        if key not in self._plans:
+            source = self._source
+            self._plans[key] = CleaningPlan(source.contract, columns, source.extract.rejects)
+        return self._plans[key]
 
     def _publish(self, partition: str, cleaned: Cleaned) -> None:
         """Publish the quarantine first: whoever sees the rows can see what is not among them."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dataflow_assets.declaration.base import Declared
 from dataflow_assets.declaration.rest import Endpoint, host_of
@@ -15,6 +15,28 @@ PLACEHOLDER = re.compile(r"\{(date):([^{}]+)\}|\{(partition)\}")
 """What a path may hold: ``{date:%Y-%m-%d}`` or ``{partition}``."""
 TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
 """What is filled in before the path is used, such as ``{{ env.NAME }}``."""
+
+
+def check_encoding(encoding: str) -> str:
+    """Return an encoding if there is such an encoding of text, or ``auto``.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if encoding == "auto":
+        return encoding
+    try:
+        info = codecs.lookup(encoding)
+    except LookupError as error:
+        message = f"{encoding!r} is no encoding, such as utf-8, cp1252 or utf-16"
+        raise ValueError(message) from error
+    if not getattr(info, "_is_text_encoding", True):
+        raise ValueError(f"{encoding!r} is no text encoding")
+    return encoding
+
+
+Encoding = Annotated[str, AfterValidator(check_encoding)]
+"""A Python codec name, or ``auto``, which follows the byte order mark, else takes UTF-8."""
 
 
 class CsvDialect(Declared):
@@ -36,25 +58,11 @@ class CsvDialect(Declared):
     delimiter: str = Field(default=",", min_length=1, max_length=8)
     quote: str | None = Field(default='"', min_length=1, max_length=1)
     escape: str | None = Field(default=None, min_length=1, max_length=1)
-    encoding: str = "auto"
+    encoding: Encoding = "auto"
     header: bool | Literal["find"] = True
     skip_lines: int = Field(default=0, ge=0)
     comment: str | None = Field(default=None, min_length=1, max_length=8)
     ragged: Literal["quarantine", "fill"] = "quarantine"
-
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_exists(cls, encoding: str) -> str:
-        if encoding == "auto":
-            return encoding
-        try:
-            info = codecs.lookup(encoding)
-        except LookupError as error:
-            message = f"{encoding!r} is no encoding, such as utf-8, cp1252 or utf-16"
-            raise ValueError(message) from error
-        if not getattr(info, "_is_text_encoding", True):
-            raise ValueError(f"{encoding!r} is no text encoding")
-        return encoding
 
     @model_validator(mode="after")
     def _marks_differ(self) -> Self:
@@ -70,6 +78,66 @@ class CsvDialect(Declared):
         return self
 
 
+class Json(Declared):
+    """Where the records of JSON files are.
+
+    Attributes:
+        records: The names that lead to the records of a document, with dots between them, or as a
+            list where a name holds a dot; none: the document is an array of records, or one record.
+        encoding: A Python codec name; ``auto`` follows the byte order mark, else UTF-8.
+    """
+
+    records: str | tuple[str, ...] = ""
+    encoding: Encoding = "auto"
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names that lead to the records, outermost first."""
+        if isinstance(self.records, tuple):
+            return self.records
+        return tuple(self.records.split(".")) if self.records else ()
+
+
+class Excel(Declared):
+    """Where the rows of a workbook are.
+
+    Attributes:
+        sheet: The sheet's name, or its number from 1.
+        skip_lines: Rows of preamble before the header.
+        header: ``true``: the first row; ``false``: none, columns are the contract's in order.
+    """
+
+    sheet: str | int = 1
+    skip_lines: int = Field(default=0, ge=0)
+    header: bool = True
+
+
+Format = Literal["csv", "tsv", "json", "jsonl", "parquet", "excel"]
+RULE_PREFIXES: dict[Format, str] = {"tsv": "csv", "jsonl": "json"}
+"""What stands before the rules about rows that cannot be read, where it is not the format."""
+
+
+SUFFIX = re.compile(r"\.(\w+)(?:\.(?:gz|gzip|zip|zst|zstd))?\Z", re.IGNORECASE)
+FORMATS: dict[str, Format] = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "tab": "tsv",
+    "json": "json",
+    "geojson": "json",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "parquet": "parquet",
+    "xlsx": "excel",
+    "xlsm": "excel",
+    "xls": "excel",
+    "ods": "excel",
+}
+"""The format of files whose path ends so, if none is declared."""
+BLOCKS = {"csv": "csv", "tsv": "csv", "json": "document", "jsonl": "document", "excel": "excel"}
+"""The option block of each format."""
+COMPRESSED_WITHIN = ("parquet", "excel")
+
+
 class Files(Declared):
     """Files in a folder.
 
@@ -77,15 +145,51 @@ class Files(Declared):
         path: Where the files are, below ``FILES_DIR`` unless absolute. ``*``, ``?`` and ``**`` are
             wildcards; ``{date:%Y-%m-%d}`` (any strptime codes) assigns a file to the window of time
             it falls into, ``{partition}`` to the key of a fixed list.
-        format: How the files are written.
-        csv: The dialect of CSV files.
+        format: How the files are written; by default as the path's suffix says, else ``csv``.
+        csv: The dialect of CSV files, and of TSV files, whose fields a tab parts.
+        document: Where the records of JSON files are; ``json`` in YAML.
+        excel: Where the rows of a workbook are (xlsx, xls, ods).
         compression: ``auto`` looks at the first bytes; or gzip, zip, zstd, none.
     """
 
     path: str = Field(min_length=1)
-    format: Literal["csv"] = "csv"
+    format: Format = "csv"
     csv: CsvDialect = CsvDialect()
+    document: Json = Field(default=Json(), alias="json")
+    excel: Excel = Excel()
     compression: Literal["auto", "gzip", "zip", "zstd", "none"] = "auto"
+
+    @property
+    def dialect(self) -> CsvDialect:
+        """How CSV or TSV files are written."""
+        if self.format == "tsv" and "delimiter" not in self.csv.model_fields_set:
+            return self.csv.model_copy(update={"delimiter": "\t"})
+        return self.csv
+
+    @model_validator(mode="before")
+    @classmethod
+    def _format_from_path(cls, declared: Any) -> Any:  # noqa: ANN401 - whatever the YAML says
+        """Take the format that the path's suffix names, if none is declared."""
+        if not isinstance(declared, dict) or "format" in declared:
+            return declared
+        suffix = SUFFIX.search(str(declared.get("path", "")))
+        known = suffix and FORMATS.get(suffix[1].lower())
+        return {**declared, "format": known} if known else declared
+
+    @model_validator(mode="after")
+    def _words_fit_the_format(self) -> Self:
+        allowed = BLOCKS.get(self.format)
+        for field in ("csv", "document", "excel"):
+            if field in self.model_fields_set and field != allowed:
+                word = type(self).model_fields[field].alias or field
+                raise ValueError(f"{word} does not apply to files of format {self.format}")
+        if self.format == "jsonl" and self.document.path:
+            raise ValueError("records does not apply to jsonl, where each line is a record")
+        if self.format in COMPRESSED_WITHIN and self.compression not in ("auto", "none"):
+            raise ValueError(
+                f"{self.format} files are compressed within: {self.compression} does not apply"
+            )
+        return self
 
     @field_validator("path")
     @classmethod
@@ -155,6 +259,13 @@ class Extract(Declared):
         if self.rest is not None:
             return self.rest.format
         return self.files.format if self.files is not None else ""
+
+    @property
+    def rejects(self) -> str:
+        """What stands before the rules about rows that cannot be read, such as ``csv``."""
+        if self.files is None:
+            return self.kind
+        return RULE_PREFIXES.get(self.files.format, self.files.format)
 
     @property
     def place(self) -> str:

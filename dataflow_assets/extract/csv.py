@@ -12,11 +12,10 @@ line end of a file (the padding of a file whose room was reserved beforehand).
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict, deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, count, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from dataflow_assets.declaration.base import RESERVED
 from dataflow_assets.errors import ConservationError, HeaderError, UnreadableFileError
 from dataflow_assets.extract.compression import members
 from dataflow_assets.extract.extractor import raw_schema
@@ -38,6 +36,8 @@ from dataflow_assets.extract.framing import (
     find_frame,
     grammar_of,
 )
+from dataflow_assets.extract.names import unique_names
+from dataflow_assets.extract.overlap import overlap
 from dataflow_assets.extract.text import BOM, Utf8Reader, is_decodable
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 14
 LINES_TO_SEARCH = 100
-THREADS = 2
-LOOK_AHEAD = 2
 MOST_TEXT_BYTES = 64 << 10
 CUT_MARK = "…"
 FINAL_LINE_END = re.compile(rb"(?:\r\n|\n|\r)\Z")
@@ -102,7 +100,7 @@ class CsvReader:
         names: dict[str, None] = {}
         for member in members(snapshot, self._files.compression):
             with member.open() as stream:
-                reader = Utf8Reader(stream, self._files.csv.encoding)
+                reader = Utf8Reader(stream, self._files.dialect.encoding)
                 names.update(dict.fromkeys(self._find_body(reader, member).names))
         return pa.schema([pa.field(name, pa.string()) for name in names])
 
@@ -121,7 +119,7 @@ class CsvReader:
             UnreadableFileError: The file is truncated, corrupt or encrypted.
             ConservationError: Lines got lost: a bug of ours.
         """
-        dialect = self._files.csv
+        dialect = self._files.dialect
         for member in members(snapshot, self._files.compression):
             with member.open() as stream:
                 reader = Utf8Reader(stream, dialect.encoding)
@@ -131,10 +129,10 @@ class CsvReader:
                 blocks = _Blocks(reader, dialect, body, member.name, self._sizes)
                 origin = (member.name, member_version(snapshot, member.name))
                 splitter = _Splitter(reader, dialect, body, schema.names, origin)
-                yield from _overlap(blocks.frames(), splitter)
+                yield from overlap(blocks.frames(), splitter.split)
 
     def _find_body(self, reader: Utf8Reader, member: Member) -> _Body:
-        return _Head(reader, member.name, self._files.csv, self._contract).find_body()
+        return _Head(reader, member.name, self._files.dialect, self._contract).find_body()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +273,7 @@ class _Head:
         frame.line_ends = np.array(ends, np.int32)
         for begin in [0, *ends][:LINES_TO_SEARCH]:
             fields = self._fields(content, grammar, begin)
-            names = {field.strip() for field in fields} | set(_unique(fields))
+            names = {field.strip() for field in fields} | set(unique_names(fields))
             if required <= names and not names.isdisjoint(wanted):
                 return self._body_after(frame, grammar, begin)
         if not content.strip() or (len(ends) < LINES_TO_SEARCH and not last):
@@ -291,7 +289,7 @@ class _Head:
         header = self._fields(frame.content, grammar, begin)
         self._push_back(frame.content[end:], grammar)
         line = int(frame.line_of(np.array([end], np.int32))[0])
-        return _Body(tuple(_unique(header)), tuple(header), line)
+        return _Body(tuple(unique_names(header)), tuple(header), line)
 
     def _headerless(self, frame: Frame, grammar: Grammar) -> _Body | None:
         """Take as many of the contract's columns as the rows have fields."""
@@ -331,20 +329,6 @@ class _Head:
             "or have the file sent again.",
             culprit=self._name,
         )
-
-
-def _unique(header: Sequence[str]) -> list[str]:
-    """Return names of columns made of a header's fields: none empty, reserved or twice."""
-    names: dict[str, None] = {}
-    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(2))
-    for position, field in enumerate(header, start=1):
-        name = field.strip().strip(BOM.decode()).strip() or f"column_{position}"
-        name = f"column{name}" if RESERVED.match(name) else name
-        unique = name
-        while unique in names:
-            unique = f"{name}_{next(numbers[name])}"
-        names[unique] = None
-    return list(names)
 
 
 def _without_padding(content: bytes) -> bytes:
@@ -447,8 +431,9 @@ class _Splitter:
                 culprit=origin[0],
             )
 
-    def split(self, frame: Frame, grammar: Grammar) -> pa.Table:
+    def split(self, block: tuple[Frame, Grammar]) -> pa.Table:
         """Return the rows of a frame, in the order of their lines."""
+        frame, grammar = block
         content = b"".join([frame.content[run.begin : run.end] for run in frame.runs])
         table, ragged = self._parse(content, grammar, len(self._body.names))
         records = _Records(frame, grammar, table.num_rows + len(ragged), self._origin[0])
@@ -614,26 +599,3 @@ class _Records:
     def text(self, index: int) -> bytes:
         """Return a record without its line end."""
         return self.frame.content[slice(*self.span(index))].rstrip(b"\r\n")
-
-
-def _overlap(blocks: Iterator[tuple[Frame, Grammar]], splitter: _Splitter) -> Iterator[pa.Table]:
-    """Split frames in threads, a few ahead of the consumer, where there is more than one."""
-    first = list(islice(blocks, 2))
-    if len(first) < 2:  # noqa: PLR2004 - threads would cost more than one block
-        tables = (splitter.split(*block) for block in first)
-        yield from (table for table in tables if table.num_rows)
-        return
-    waiting: deque[Future[pa.Table]] = deque()
-    with ThreadPoolExecutor(THREADS, "csv") as pool:
-        for block in chain(first, blocks):
-            waiting.append(pool.submit(splitter.split, *block))
-            if len(waiting) > LOOK_AHEAD:
-                yield from _not_empty(waiting.popleft())
-        while waiting:
-            yield from _not_empty(waiting.popleft())
-
-
-def _not_empty(future: Future[pa.Table]) -> Iterator[pa.Table]:
-    table = future.result()
-    if table.num_rows:
-        yield table

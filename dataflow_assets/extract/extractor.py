@@ -30,6 +30,13 @@ TECHNICAL = (
     pa.field("_reject", pa.string()),
     pa.field("_text", pa.string()),
 )
+EXACT_TOGETHER: tuple[Callable[[pa.DataType], bool], ...] = (
+    pa.types.is_signed_integer,
+    pa.types.is_unsigned_integer,
+    pa.types.is_floating,
+    lambda kind: kind in (pa.int8(), pa.int16(), pa.int32(), pa.float64()),
+)
+"""Groups of types of which one always holds the values of another exactly."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +151,12 @@ def union_of(schemas: Iterable[pa.Schema]) -> pa.Schema:
 
 
 def _wider(one: pa.Field, other: pa.Field) -> pa.Field:
-    if one.type == other.type:
+    kinds = (one.type, other.type)
+    if kinds[0] == kinds[1] or pa.types.is_null(kinds[1]):
         return one
-    try:
-        merged = pa.unify_schemas(
-            [pa.schema([one]), pa.schema([other])], promote_options="permissive"
-        )
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    if pa.types.is_null(kinds[0]):
+        return other
+    if not any(all(map(alike, kinds)) for alike in EXACT_TOGETHER):
         return pa.field(one.name, pa.string())
-    return merged.field(0)
+    schemas = [pa.schema([one]), pa.schema([other])]
+    return pa.unify_schemas(schemas, promote_options="permissive").field(0)

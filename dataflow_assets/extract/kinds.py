@@ -7,19 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dataflow_assets.declaration.extract import Rest
 from dataflow_assets.extract.csv import CsvReader
+from dataflow_assets.extract.excel import ExcelReader
 from dataflow_assets.extract.files import FileFinder, take_snapshots
-from dataflow_assets.extract.records import JsonReader
+from dataflow_assets.extract.json import JsonReader
+from dataflow_assets.extract.parquet import ParquetReader
+from dataflow_assets.extract.records import JsonReader as RecordsReader
 from dataflow_assets.extract.rest import RestExtractor
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from dataflow_assets.declaration.contract import Contract
-    from dataflow_assets.declaration.extract import Files, Rest
+    from dataflow_assets.declaration.extract import Files
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.extract.extractor import Extractor, Reader, Request, Surroundings
     from dataflow_assets.extract.files import Snapshot
+
+READERS: dict[str, Callable[..., Reader]] = {
+    "csv": CsvReader,
+    "tsv": CsvReader,
+    "json": JsonReader,
+    "jsonl": JsonReader,
+    "parquet": ParquetReader,
+    "excel": ExcelReader,
+}
 
 
 def open_extractor(
@@ -46,9 +59,9 @@ def open_extractor(
 
 def open_reader(written: Files | Rest, contract: Contract) -> Reader:
     """Return what reads bytes of the declared format."""
-    if written.format == "csv":
-        return CsvReader(written, contract)
-    return JsonReader(written.records)
+    if isinstance(written, Rest) and written.format != "csv":
+        return RecordsReader(written.records)
+    return READERS[written.format](written, contract)
 
 
 class FilesExtractor:

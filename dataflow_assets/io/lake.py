@@ -260,13 +260,14 @@ class Lake:
         pairs = zip(partitions, found, strict=True)
         return {partition: manifest for partition, manifest in pairs if manifest is not None}
 
-    def raw_columns(self, source: str, partition: str) -> tuple[str, ...]:
-        """Return the user columns of a raw partition."""
+    def raw_schema(self, source: str, partition: str) -> pl.Schema:
+        """Return the user columns of a raw partition, with their types."""
         footer = self._footer("raw", source, partition)
         if footer is None:
             raise self._missing("raw", source, partition)
-        names = footer.schema.to_arrow_schema().names
-        return tuple(name for name in names if not name.startswith("_"))
+        nothing = pl.DataFrame(footer.schema.to_arrow_schema().empty_table())
+        columns = nothing.schema.items()
+        return pl.Schema({name: dtype for name, dtype in columns if not name.startswith("_")})
 
     def partitions(self, layer: Layer, source: str) -> list[str]:
         """Return the keys of all published partitions, sorted."""
@@ -446,7 +447,7 @@ class RawWriter:
 
     Args:
         staged: The file to write.
-        columns: The user columns, all text.
+        schema: The user columns, then the technical ones.
     """
 
     def __init__(self, staged: Path, schema: pa.Schema) -> None:

@@ -23,8 +23,9 @@ import polars as pl
 
 from dataflow_assets.declaration.contract import Column, LatestBy
 from dataflow_assets.errors import HeaderError
+from dataflow_assets.texts import text_expression
 from dataflow_assets.transform.findings import as_json, reasons
-from dataflow_assets.transform.parse import text_of, unread_of, value_of
+from dataflow_assets.transform.parse import text_of
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
     UNREAD,
@@ -35,6 +36,7 @@ from dataflow_assets.transform.rules import (
     read_where,
     unknown_check,
 )
+from dataflow_assets.transform.typed import typed_unread_of, typed_value_of
 from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
@@ -77,7 +79,9 @@ class CleaningPlan:
 
     Args:
         contract: What the source promises.
-        raw_columns: The user columns of the raw partition, without technical ones.
+        raw_columns: The user columns of the raw partition, without technical ones: their types, or
+            the names of columns of text.
+        rejects: What stands before the rules about rows that cannot be read: see `REJECTS`.
 
     Attributes:
         contract: As given.
@@ -98,11 +102,17 @@ class CleaningPlan:
         ExpressionError: A pattern or an SQL condition of the contract is wrong.
     """
 
-    def __init__(self, contract: Contract, raw_columns: Sequence[str]) -> None:
+    def __init__(
+        self, contract: Contract, raw_columns: pl.Schema | Sequence[str], rejects: str = "csv"
+    ) -> None:
         self.contract = contract
         self.key = contract.key
         self.keep = contract.keep
+        if not isinstance(raw_columns, pl.Schema):
+            raw_columns = pl.Schema(dict.fromkeys(raw_columns, pl.String()))
+        self._types = raw_columns
         self._raw_columns = tuple(raw_columns)
+        self._rejects = rejects
         self._sources = {name: c.source_name or name for name, c in contract.columns.items()}
         promised = set(self._sources.values())
         self.unknown_columns = tuple(name for name in raw_columns if name not in promised)
@@ -111,7 +121,7 @@ class CleaningPlan:
         self._checks = self._all_checks()
         self._evolved = self._evolved_names()
         self._where = read_where(contract)
-        self.rule_ids = contract_rules(contract)
+        self.rule_ids = contract_rules(contract, rejects)
         self.cleaned_schema = pl.Schema(
             {**contract_schema(contract), **dict.fromkeys(self._evolved, pl.String()), **ORIGIN}
         )
@@ -143,7 +153,7 @@ class CleaningPlan:
     @cached_property
     def _no_findings(self) -> pl.DataFrame:
         technical = {"_row": pl.UInt32(), **ORIGIN, "_reject": pl.String(), "_text": pl.String()}
-        raw = pl.DataFrame(schema=technical | dict.fromkeys(self._raw_columns, pl.String()))
+        raw = pl.DataFrame(schema=technical | dict(self._types))
         return self._findings(self._judged(raw.lazy(), None)).collect()
 
     def key_hashes(self, raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -227,7 +237,7 @@ class CleaningPlan:
         if self.contract.unknown_columns == "quarantine":
             tokens = self.contract.null_tokens
             texts = {
-                name: text_of(pl.col(RAW + name), UNKNOWN, tokens) for name in self.unknown_columns
+                name: text_of(self._shown(name), UNKNOWN, tokens) for name in self.unknown_columns
             }
             checks += tuple(unknown_check(name, text) for name, text in texts.items())
         return checks
@@ -271,10 +281,12 @@ class CleaningPlan:
         tokens = self.contract.null_tokens
         values, unread = [], []
         for name, column in self.contract.columns.items():
-            text, value, rest = self._raw(name), pl.lit(None, polars_type(column.type)), NO_TEXT
+            value, rest = pl.lit(None, polars_type(column.type)), NO_TEXT
             if name not in self.missing_columns:
-                value = value_of(text, column, tokens)
-                rest = unread_of(text, pl.col(name), column, tokens)
+                source = self._sources[name]
+                field, dtype = pl.col(RAW + source), self._types[source]
+                value = typed_value_of(field, dtype, column, tokens)
+                rest = typed_unread_of(field, pl.col(name), dtype, column, tokens)
             values.append(value.alias(name))
             if column.type != "string":
                 unread.append(rest.alias(UNREAD + name))
@@ -282,12 +294,14 @@ class CleaningPlan:
 
     def _raw(self, name: str) -> pl.Expr:
         """Return the raw text of a contract's column; null where the partition lacks it."""
-        if name in self.missing_columns:
-            return NO_TEXT
-        return pl.col(RAW + self._sources[name])
+        return NO_TEXT if name in self.missing_columns else self._shown(self._sources[name])
+
+    def _shown(self, raw: str) -> pl.Expr:
+        """Return the text of a raw column."""
+        return text_expression(pl.col(RAW + raw), self._types[raw])
 
     def _good(self, judged: pl.LazyFrame) -> pl.LazyFrame:
-        evolved = [pl.col(RAW + raw).alias(name) for name, raw in self._evolved.items()]
+        evolved = [self._shown(raw).alias(name) for name, raw in self._evolved.items()]
         return judged.filter("_good").select(*self.contract.columns, *evolved, *ORIGIN)
 
     def _findings(self, judged: pl.LazyFrame) -> pl.LazyFrame:
@@ -308,11 +322,12 @@ class CleaningPlan:
             .then(pl.lit("duplicate"))
             .otherwise(pl.lit("warned"))
         )
-        why = reasons(((check, self._value(check)) for check in self._checks), shown=bad | good)
+        promises = ((check, self._value(check)) for check in self._checks)
+        why = reasons(promises, bad | good, self._rejects)
         row = (
             pl.when(rejected)
             .then("_text")
-            .otherwise(as_json({name: pl.col(RAW + name) for name in self._raw_columns}))
+            .otherwise(as_json({name: self._shown(name) for name in self._raw_columns}))
         )
         return (
             outcome.alias("outcome"),
@@ -323,7 +338,7 @@ class CleaningPlan:
     def _value(self, check: Check) -> pl.Expr:
         """Return what a reason shows: the raw text, or those that an SQL rule names, as JSON."""
         if check.rule.kind == "unknown":
-            return pl.col(RAW + check.names[0])
+            return self._shown(check.names[0])
         if check.rule.kind != "sql":
             return self._raw(check.names[0])
         return as_json({name: self._raw(name) for name in check.names})
@@ -333,8 +348,8 @@ class CleaningPlan:
         """Return a hash of the key over the raw columns: null where one of its columns is."""
         columns, tokens = self.contract.columns, self.contract.null_tokens
         parts = [
-            value_of(pl.col(self._sources[name]), columns[name], tokens).alias(name)
-            for name in self.key
+            typed_value_of(pl.col(raw), self._types[raw], columns[name], tokens).alias(name)
+            for name, raw in ((name, self._sources[name]) for name in self.key)
         ]
         digest = parts[0].hash() if len(parts) == 1 else pl.struct(parts).hash()
         return pl.when(pl.all_horizontal(part.is_not_null() for part in parts)).then(digest)

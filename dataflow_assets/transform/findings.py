@@ -115,14 +115,18 @@ def count_findings(findings: pl.LazyFrame) -> Tally:
     return Tally(**outcomes, rules=broken_rules)
 
 
-def reasons(promises: Iterable[tuple[Check, pl.Expr]], shown: pl.Expr) -> pl.Expr:
+def reasons(
+    promises: Iterable[tuple[Check, pl.Expr]], shown: pl.Expr, rejects: str = "csv"
+) -> pl.Expr:
     """Return the reasons of each row: one for each rule that it breaks.
 
-    The reason of a row that could not be split is ``csv__`` and what was wrong, with its text.
+    The reason of a row that could not be read is its format and what was wrong, such as
+    ``csv__ragged``, with its text.
 
     Args:
         promises: The checks, each with the value that shows why it is broken.
         shown: Boolean: the rows whose reasons are wanted; the others have none.
+        rejects: What stands before what was wrong.
     """
     each = list(promises)
     rules = [check.rule for check, _ in each]
@@ -134,7 +138,7 @@ def reasons(promises: Iterable[tuple[Check, pl.Expr]], shown: pl.Expr) -> pl.Exp
             pl.col("_text"),
             *(one for pair in broken for one in pair),
         ],
-        partial(_reason_lists, rules),
+        partial(_reason_lists, rules, f"{rejects}__"),
         return_dtype=pl.List(REASON),
         is_elementwise=True,
     )
@@ -147,14 +151,14 @@ def as_json(texts: Mapping[str, pl.Expr]) -> pl.Expr:
     return pl.struct(text.alias(name) for name, text in texts.items()).struct.json_encode()
 
 
-def _reason_lists(rules: Sequence[RuleId], given: Sequence[pl.Series]) -> pl.Series:
+def _reason_lists(rules: Sequence[RuleId], prefix: str, given: Sequence[pl.Series]) -> pl.Series:
     """Gather reasons rule by rule, and lay them out row by row.
 
     Polars' own lists of structs take some 7 µs for each rule and row, broken or not.
     """
     rejects, texts, *rest = given
     torn = rejects.is_not_null()
-    found = [_reasons_at(torn, None, "csv__" + rejects.filter(torn), "quarantine", texts)]
+    found = [_reasons_at(torn, None, prefix + rejects.filter(torn), "quarantine", texts)]
     for number, rule in enumerate(rules):
         broken, values = (_as_long_as(rejects, one) for one in rest[2 * number : 2 * number + 2])
         if broken.any():

@@ -82,7 +82,7 @@ def value_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Exp
         column: What the contract says about it.
         null_tokens: The contract's null tokens; the column's own take their place.
     """
-    read = _text_reader if column.type == "string" else _value_reader
+    read = _text_reader if column.type == "string" else reader_of
     return raw.map_batches(
         read(column, null_tokens), return_dtype=polars_type(column.type), is_elementwise=True
     )
@@ -143,15 +143,18 @@ def _text_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Ser
     return lambda texts: texts.to_frame("text").select(trimmed).to_series()
 
 
-def _value_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
-    """Return what reads texts as they are, and trims and compares only those that it cannot."""
+def reader_of(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
+    """Return what reads texts of a type other than string.
+
+    It takes texts as they are, and trims and compares only those that it cannot read so.
+    """
     usual = _usual_reader(column, null_tokens)
     trimmed = text_of(UNREAD, column, null_tokens)
     readers = _readers(column, UNREAD)
 
     def read(texts: pl.Series) -> pl.Series:
         frame = texts.to_frame("text")
-        values = _representable(frame.select(usual).to_series())
+        values = representable(frame.select(usual).to_series())
         if values.null_count() == texts.null_count():
             return values
         frame = frame.with_columns(value=values)
@@ -165,12 +168,12 @@ def _attempt(frame: pl.DataFrame, readers: Sequence[pl.Expr]) -> pl.DataFrame:
     for reader in readers:
         if not (frame["value"].is_null() & frame["text"].is_not_null()).any():
             break
-        found = _representable(frame.select(reader).to_series())
+        found = representable(frame.select(reader).to_series())
         frame = frame.with_columns(value=pl.coalesce("value", found))
     return frame
 
 
-def _representable(values: pl.Series) -> pl.Series:
+def representable(values: pl.Series) -> pl.Series:
     """Drop what not every reader down the line can hold: infinities, and years beyond 9999."""
     if values.dtype.is_float():
         fits = values.is_finite()
@@ -258,14 +261,15 @@ def _moment(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
     """Read one format; what is written without an offset is in the zone."""
     if ZONE_CODE.search(pattern):
         return _strptime(text, UTC, pattern)
-    return _in_utc(_strptime(text, NAIVE, pattern), _zone_of(pattern, zone))
+    return in_zone(_strptime(text, NAIVE, pattern), _zone_of(pattern, zone))
 
 
 def _zone_of(pattern: str, zone: str) -> str:
     return "UTC" if pattern.endswith("Z") or "%s" in pattern else zone
 
 
-def _in_utc(local: pl.Expr, zone: str) -> pl.Expr:
+def in_zone(local: pl.Expr, zone: str) -> pl.Expr:
+    """Return moments of a zone in UTC; null for those that its clock skips or shows twice."""
     if zone == "UTC":
         return local.dt.replace_time_zone("UTC")
     moment = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
@@ -278,7 +282,7 @@ def _fixed_moments(patterns: Sequence[tuple[str, pl.Expr]], zone: str) -> pl.Exp
     for pattern, text in patterns:
         read = _strptime(text, NAIVE, pattern)
         by_zone.setdefault(_zone_of(pattern, zone), []).append(read)
-    moments = [_in_utc(pl.coalesce(local), where) for where, local in by_zone.items()]
+    moments = [in_zone(pl.coalesce(local), where) for where, local in by_zone.items()]
     return pl.coalesce(moments)
 
 

@@ -23,14 +23,36 @@ if TYPE_CHECKING:
     from dataflow_assets.declaration.contract import Column, Contract, Severity
 
 RuleKind = Literal[
-    "type", "required", "range", "length", "pattern", "one_of", "nul_byte", "unknown", "sql", "csv"
+    "type",
+    "required",
+    "range",
+    "length",
+    "pattern",
+    "one_of",
+    "nul_byte",
+    "unknown",
+    "sql",
+    "reject",
 ]
-REJECTS = {
-    "ragged": "The row has as many fields as the header",
-    "quote": "Quotes are closed and stand where they may",
-    "encoding": "The row's bytes are text in the declared encoding",
-    "too_long": "The row is not too long to be read",
+REJECTS: dict[str, dict[str, str]] = {
+    "csv": {
+        "ragged": "The row has as many fields as the header",
+        "quote": "Quotes are closed and stand where they may",
+        "encoding": "The row's bytes are text in the declared encoding",
+        "too_long": "The row is not too long to be read",
+    },
+    "json": {
+        "invalid": "The record is JSON",
+        "truncated": "The file does not break off",
+        "not_an_object": "The record is an object, with names and values",
+        "duplicate_key": "The record has no name twice",
+        "encoding": "The record's bytes are text in the declared encoding",
+        "surrogate": "Escaped surrogates come in pairs",
+        "too_deep": "The record is not nested too deeply to be read",
+        "too_long": "The record is not too long to be read",
+    },
 }
+"""What each format asks of a row that is to be read, by what is wrong where it is not so."""
 REPEATED_HEADER = "repeated_header"
 UNREAD = "_unread:"
 """Prefix of the columns that hold a field's text where it is no value of the column's type."""
@@ -75,13 +97,18 @@ def contract_schema(contract: Contract) -> pl.Schema:
     return pl.Schema({name: polars_type(c.type) for name, c in contract.columns.items()})
 
 
-def contract_rules(contract: Contract) -> tuple[RuleId, ...]:
-    """Return every rule that a contract implies, whatever the data: columns', rows', then CSV's."""
-    rejects = (
-        RuleId(f"csv__{reject}", None, "csv", "quarantine", text)
-        for reject, text in REJECTS.items()
+def contract_rules(contract: Contract, rejects: str = "csv") -> tuple[RuleId, ...]:
+    """Return every rule that a source implies, whatever the data: columns', rows', the format's.
+
+    Args:
+        contract: What the source promises.
+        rejects: What stands before the rules about rows that cannot be read: see `REJECTS`.
+    """
+    unread = (
+        RuleId(f"{rejects}__{reject}", None, "reject", "quarantine", text)
+        for reject, text in REJECTS.get(rejects, {}).items()
     )
-    return (*(check.rule for check in contract_checks(contract)), *rejects)
+    return (*(check.rule for check in contract_checks(contract)), *unread)
 
 
 def contract_checks(contract: Contract) -> tuple[Check, ...]:

@@ -106,7 +106,7 @@ def test_rows_and_manifest_come_back(lake: Lake) -> None:
         "_text": pl.String,
     }
     assert rows["_line"].to_list() == [1, 2, 3]
-    assert lake.raw_columns("shop", "2024-01-01") == ("name",)
+    assert lake.raw_schema("shop", "2024-01-01") == {"name": pl.String()}
 
 
 def test_polars_writes_the_manifest_too(lake: Lake) -> None:

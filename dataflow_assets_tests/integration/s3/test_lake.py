@@ -92,7 +92,7 @@ def test_rows_and_manifest_come_back(lake: Lake, shore: Shore, tmp_path: Path) -
     manifest = lake.manifest("raw", "shop", DAY)
     assert manifest == STAMP.model_copy(update={"rows": 2, "published_at": STAMP.published_at})
     assert lake.scan("raw", "shop", DAY, tmp_path).collect().equals(frame)
-    assert lake.raw_columns("shop", DAY) == ("name",)
+    assert lake.raw_schema("shop", DAY) == {"name": pl.String()}
     assert lake.head("raw", "shop", DAY, 1).equals(frame.head(1))
     assert lake.uri("raw", "shop", DAY) == f"s3://{shore.name}/{KEY}"
     assert lake.size("raw", "shop", DAY) == len(shore.get(KEY))
