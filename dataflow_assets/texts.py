@@ -38,7 +38,9 @@ def text_of(values: pl.Series) -> pl.Series:
 def _format(dtype: pl.DataType) -> str:
     if isinstance(dtype, pl.Datetime):
         return DAY_AND_TIME + ("%:z" if dtype.time_zone else "")
-    return {pl.Time: "%H:%M:%S%.f", pl.Date: "%Y-%m-%d"}.get(type(dtype), "iso")
+    if dtype == pl.Time:
+        return "%H:%M:%S%.f"
+    return "%Y-%m-%d" if dtype == pl.Date else "iso"
 
 
 def text_expression(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -11,6 +11,7 @@ rejected, as no column could hold both values.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,6 +43,8 @@ BLOCK_BYTES = 4 << 20
 MOST_RECORD_BYTES = 16 << 20
 MOST_COLUMNS = 5_000
 """More names than that are values that stand where names should."""
+UNUSUAL = re.compile(r'["\\\0-\x1f]')
+"""What no name may hold that the parser is told to know."""
 
 
 class JsonReader:
@@ -158,6 +161,7 @@ def _kind_with(names: Iterable[str]) -> type[msgspec.Struct]:
     fields = [
         (f"member_{number}", msgspec.Raw, msgspec.field(name=name, default=msgspec.Raw()))
         for number, name in enumerate(names)
+        if not UNUSUAL.search(name)
     ]
     return msgspec.defstruct("Known", fields, gc=False, forbid_unknown_fields=True)
 

@@ -105,12 +105,22 @@ class Frame:
         """Return the records, those that are none parted from them."""
         if is_decodable(self.content):
             try:
-                if self.decode(Record) == self.count:
+                if self.decode(Record) == self.count and self._has_one_a_line():
                     numbers = np.arange(self.first, self.first + self.count)
                     return Block(self.content, numbers, self.rejects)
             except (msgspec.DecodeError, RecursionError):
                 pass
         return self._judged_one_by_one()
+
+    def _has_one_a_line(self) -> bool:
+        """Whether each line is one record, where there are as many records as lines.
+
+        Where a record ends before a line end and another begins behind it, the line end is between
+        them: within a record there would be a comma.
+        """
+        if self.separator == b",":
+            return True
+        return self.count - 1 in map(self.content.count, (b"}\n{", b"}\r\n{"))
 
     def _judged_one_by_one(self) -> Block:
         pieces = self._pieces()
@@ -135,7 +145,8 @@ class Frame:
         return [self.content[a + 1 : b] for a, b in pairwise(cuts)]
 
     def _reject(self, index: int, piece: bytes, *, last: bool) -> Reject:
-        return Reject(self.first + index, _why(piece, last=last), piece.strip(BLANKS))
+        text = piece.strip(BLANKS) if self.separator == b"," else piece.rstrip(b"\r")
+        return Reject(self.first + index, _why(piece, last=last), text)
 
 
 def _decode(content: bytes, separator: bytes, kind: type[Any]) -> int:
@@ -162,12 +173,8 @@ def _decode_strictly(content: bytes, separator: bytes, kind: type[Any]) -> int:
 
 def _not_records(pieces: list[bytes], indexes: list[int], separator: bytes) -> list[int]:
     """Return those pieces that are no records, looking into halves only where one is."""
-    chosen = separator.join([pieces[index] for index in indexes])
-    try:
-        if is_decodable(chosen) and _decode(chosen, separator, Record) == len(indexes):
-            return []
-    except (msgspec.DecodeError, RecursionError):
-        pass
+    if _are_records([pieces[index] for index in indexes], separator):
+        return []
     if len(indexes) <= 1:
         return indexes
     half = len(indexes) // 2
@@ -175,6 +182,23 @@ def _not_records(pieces: list[bytes], indexes: list[int], separator: bytes) -> l
         *_not_records(pieces, indexes[:half], separator),
         *_not_records(pieces, indexes[half:], separator),
     ]
+
+
+def _are_records(pieces: list[bytes], separator: bytes) -> bool:
+    """Whether each of some texts is a record.
+
+    Of lines, that is so if they can be parted by commas as well as by line ends: by neither alone,
+    as a line may hold two records, and an array may be parted by a line end.
+    """
+    whole = separator.join(pieces)
+    if not is_decodable(whole):
+        return False
+    try:
+        return all(
+            _decode(mark.join(pieces), mark, Record) == len(pieces) for mark in {separator, b","}
+        )
+    except (msgspec.DecodeError, RecursionError):
+        return False
 
 
 def _why(piece: bytes, *, last: bool) -> str:

@@ -12,6 +12,7 @@ from dataflow_assets.declaration.extract import CsvDialect, Files
 from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.extractor import raw_schema
 from dataflow_assets.extract.files import FoundFile, Snapshot
+from dataflow_assets.extract.kinds import READERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +51,26 @@ def table(
     return pa.concat_tables([raw_schema(columns).empty_table(), *tables])
 
 
-def good(rows: pa.Table) -> list[tuple[str | None, ...]]:
+def read(
+    taken: Snapshot,
+    promised: Contract = ANY,
+    *,
+    sizes: dict[str, int] | None = None,
+    **files: Any,  # noqa: ANN401 - whatever files may say
+) -> pa.Table:
+    """Return the rows of a file of any format."""
+    declared = Files.model_validate({"path": "x", **files})
+    reader = READERS[declared.format](declared, promised, **(sizes or {}))
+    columns = reader.schema(taken)
+    tables = list(reader.rows(taken, columns))
+    assert all(part.num_rows for part in tables)
+    return pa.concat_tables([raw_schema(columns).empty_table(), *tables])
+
+
+def good(rows: pa.Table) -> list[tuple[Any, ...]]:
     """Return the user columns of the good rows."""
     names = [name for name in rows.column_names if not name.startswith("_")]
-    listed: list[dict[str, str | None]] = rows.to_pylist()
+    listed: list[dict[str, Any]] = rows.to_pylist()
     return [tuple(row[name] for name in names) for row in listed if row["_reject"] is None]
 
 
