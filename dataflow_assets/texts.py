@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 DAY_AND_TIME = "%Y-%m-%dT%H:%M:%S%.f"
 NESTED = (pl.List, pl.Array, pl.Struct)
+UNITS = {"days": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+FIRST, END = -62_135_596_800, 253_402_300_800
+"""When the years 1 and 10000 begin, in seconds since 1970."""
 NOT_IN_JSON = (pl.Binary, pl.Time, pl.Duration)
 """Types that Polars' own JSON writer does not know, or of which it drops digits."""
 
@@ -32,7 +35,28 @@ def text_of(values: pl.Series) -> pl.Series:
         return _json(values)
     if dtype == pl.Binary:
         return _bytes(values)
-    return values.dt.to_string(_format(dtype)) if dtype.is_temporal() else values.cast(pl.String)
+    return _moments(values) if dtype.is_temporal() else values.cast(pl.String)
+
+
+def within_years(values: pl.Series) -> pl.Series:
+    """Return whether dates or moments lie in the years 1 to 9999; Polars panics far beyond."""
+    per_second = UNITS.get(getattr(values.dtype, "time_unit", None) or "days", 1)
+    first, end = (
+        (moment * per_second) // (1 if per_second > 1 else 86_400) for moment in (FIRST, END)
+    )
+    return values.to_physical().cast(pl.Int64).is_between(first, end - 1)
+
+
+def _moments(values: pl.Series) -> pl.Series:
+    dtype = values.dtype
+    if not isinstance(dtype, (pl.Date, pl.Datetime)):
+        return values.dt.to_string(_format(dtype))
+    fits = within_years(values)
+    texts = values.zip_with(fits, values.clear(len(values))).dt.to_string(_format(dtype))
+    if fits.all():
+        return texts
+    unit = dtype.time_unit if isinstance(dtype, pl.Datetime) else "days"
+    return texts.zip_with(fits, values.to_physical().cast(pl.String) + f" {unit} since 1970")
 
 
 def _format(dtype: pl.DataType) -> str:

@@ -117,7 +117,7 @@ RULE_PREFIXES: dict[Format, str] = {"tsv": "csv", "jsonl": "json"}
 """What stands before the rules about rows that cannot be read, where it is not the format."""
 
 
-SUFFIX = re.compile(r"\.(\w+)(?:\.(?:gz|gzip|zip|zst|zstd))?\Z", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(\w+)[*?]*(?:\.(?:gz|gzip|zip|zst|zstd))?\Z", re.IGNORECASE)
 FORMATS: dict[str, Format] = {
     "csv": "csv",
     "tsv": "tsv",

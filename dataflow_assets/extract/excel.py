@@ -11,8 +11,11 @@ Empty cells are null. Rows without any cell are no rows. Error values such as ``
 from __future__ import annotations
 
 import datetime as dt
+import io
+import re
 from typing import TYPE_CHECKING, Any
 
+import fastexcel
 import numpy as np
 import pyarrow as pa
 import python_calamine as calamine
@@ -29,8 +32,22 @@ if TYPE_CHECKING:
     from dataflow_assets.declaration.extract import Files
     from dataflow_assets.extract.files import Snapshot
 
+    _Sheet = tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]
+
 ROWS = 20_000
 """Rows of a table."""
+ERROR = re.compile(r"Error\((\w+)\)")
+ERRORS = {
+    "Div0": "#DIV/0!",
+    "GettingData": "#GETTING_DATA",
+    "NA": "#N/A",
+    "Name": "#NAME?",
+    "Null": "#NULL!",
+    "Num": "#NUM!",
+    "Ref": "#REF!",
+    "Value": "#VALUE!",
+}
+"""What Excel shows for each error."""
 Cell = Any
 """What calamine gives: text, a number, a truth value, a date, a moment, a time, a duration."""
 
@@ -46,6 +63,7 @@ class ExcelReader:
     def __init__(self, files: Files, contract: Contract) -> None:
         self._options = files.excel
         self._promised = list(contract.columns)
+        self._last: tuple[str, _Sheet] | None = None
 
     def schema(self, snapshot: Snapshot) -> pa.Schema:
         """Return a sheet's columns with their types.
@@ -54,7 +72,7 @@ class ExcelReader:
             HeaderError: There is no such sheet.
             UnreadableFileError: The file is truncated, corrupt, encrypted, or no workbook.
         """
-        return self._table(snapshot)[0].schema
+        return self._read(snapshot)[0].schema
 
     def rows(self, snapshot: Snapshot, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield a sheet's rows, all of them good.
@@ -70,13 +88,20 @@ class ExcelReader:
             HeaderError: There is no such sheet.
             UnreadableFileError: The file is truncated, corrupt, encrypted, or no workbook.
         """
-        table, numbers = self._table(snapshot)
+        table, numbers = self._read(snapshot)
         origin = (snapshot.file.name, snapshot.version)
         for begin in range(0, table.num_rows, ROWS):
             part = origin_columns(origin, numbers[begin : begin + ROWS])
             yield fitted(table.slice(begin, ROWS), raw_schema(schema), part)
 
-    def _table(self, snapshot: Snapshot) -> tuple[pa.Table, np.ndarray[Any, np.dtype[np.int64]]]:
+    def _read(self, snapshot: Snapshot) -> _Sheet:
+        """Return a sheet's rows and their numbers; the last one is kept, as it is asked twice."""
+        if self._last is None or self._last[0] != snapshot.version:
+            self._last = None  # so that there are never two
+            self._last = (snapshot.version, self._table(snapshot))
+        return self._last[1]
+
+    def _table(self, snapshot: Snapshot) -> _Sheet:
         rows = self._cells(snapshot)
         filled = np.array([any(cell != "" for cell in row) for row in rows], bool)
         skip = self._options.skip_lines
@@ -102,18 +127,23 @@ class ExcelReader:
     def _cells(self, snapshot: Snapshot) -> list[list[Cell]]:
         name = snapshot.file.name
         try:
-            with snapshot.path.open("rb") as file:
-                book = calamine.CalamineWorkbook.from_filelike(file)
-                sheet = self._sheet(book, name)
-                return sheet.to_python(skip_empty_area=False) if sheet else []
-        except (calamine.CalamineError, OSError) as error:
+            content = snapshot.path.read_bytes()
+            book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+            sheet = self._sheet(book, name)
+            if sheet.start is None:
+                return []
+            cells = sheet.to_python(skip_empty_area=False)
+            for row, column, text in _errors(content, sheet.name, sheet.start[1]):
+                cells[row][column] = text
+        except (calamine.CalamineError, fastexcel.FastExcelError, OSError) as error:
             raise UnreadableFileError(
                 f"{name} cannot be read as a workbook: {error}.",
                 mend="Have it sent again; it is truncated, corrupt, encrypted or no workbook.",
                 culprit=name,
             ) from error
+        return cells
 
-    def _sheet(self, book: calamine.CalamineWorkbook, name: str) -> calamine.CalamineSheet | None:
+    def _sheet(self, book: calamine.CalamineWorkbook, name: str) -> calamine.CalamineSheet:
         wanted, there = self._options.sheet, book.sheet_names
         if isinstance(wanted, int) and 1 <= wanted <= len(there):
             return book.get_sheet_by_index(wanted - 1)
@@ -124,6 +154,18 @@ class ExcelReader:
             mend="Correct excel.sheet in the declaration.",
             culprit=name,
         )
+
+
+def _errors(content: bytes, sheet: str, first_column: int) -> Iterator[tuple[int, int, str]]:
+    """Yield row, column and text of cells with an error, which the cells' own reader drops."""
+    loaded = fastexcel.read_excel(content).load_sheet(
+        sheet, header_row=None, skip_rows=0, dtypes="string"
+    )
+    _, found = loaded.to_arrow_with_errors()
+    for error in found.errors if found else ():
+        kind = ERROR.search(error.detail)
+        row, column = error.position
+        yield row, first_column + column, ERRORS.get(kind[1] if kind else "", "#ERROR!")
 
 
 def _column(cells: Sequence[Cell]) -> pa.Array:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dataflow_assets.texts import text_of
+from dataflow_assets.texts import text_of, within_years
 from dataflow_assets.transform.parse import (
     in_zone,
     reader_of,
@@ -23,6 +23,7 @@ from dataflow_assets.transform.parse import (
     unread_of,
     value_of,
 )
+from dataflow_assets.transform.parse import text_of as meant_text_of
 from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
@@ -66,21 +67,15 @@ def typed_unread_of(
     if dtype == pl.String:
         return unread_of(raw, value, column, null_tokens)
 
+    trimmed = meant_text_of(pl.col("text"), column, null_tokens)
+
     def rest(both: Sequence[pl.Series]) -> pl.Series:
         received, values = both
         unread = received.is_not_null() & values.is_null()
         if not unread.any():
             return _nothing(received, pl.String())
-        texts = text_of(_only(received, unread))
-        return (
-            texts.to_frame("text")
-            .select(
-                unread_of(
-                    pl.col("text"), pl.lit(None, polars_type(column.type)), column, null_tokens
-                )
-            )
-            .to_series()
-        )
+        texts = text_of(_only(received, unread)).to_frame("text")
+        return texts.select(trimmed).to_series()
 
     return pl.map_batches([raw, value], rest, return_dtype=pl.String, is_elementwise=True)
 
@@ -114,6 +109,8 @@ def _converted(values: pl.Series, target: pl.DataType, zone: str) -> pl.Series:
     dtype = values.dtype
     if dtype == target:
         return values
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        values = _only(values, within_years(values))
     if isinstance(target, pl.Datetime):
         return _moments(values, zone)
     if target == pl.Date and isinstance(dtype, pl.Datetime):
