@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 DAY_AND_TIME = "%Y-%m-%dT%H:%M:%S%.f"
 NESTED = (pl.List, pl.Array, pl.Struct)
-UNITS = {"days": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+UNITS = {"ms": 10**3, "us": 10**6}
+DAY = 86_400
 FIRST, END = -62_135_596_800, 253_402_300_800
 """When the years 1 and 10000 begin, in seconds since 1970."""
 NOT_IN_JSON = (pl.Binary, pl.Time, pl.Duration)
@@ -40,10 +41,10 @@ def text_of(values: pl.Series) -> pl.Series:
 
 def within_years(values: pl.Series) -> pl.Series:
     """Return whether dates or moments lie in the years 1 to 9999; Polars panics far beyond."""
-    per_second = UNITS.get(getattr(values.dtype, "time_unit", None) or "days", 1)
-    first, end = (
-        (moment * per_second) // (1 if per_second > 1 else 86_400) for moment in (FIRST, END)
-    )
+    if getattr(values.dtype, "time_unit", None) == "ns":
+        return values.is_not_null()  # it cannot say others
+    scale = UNITS[values.dtype.time_unit] if isinstance(values.dtype, pl.Datetime) else 1 / DAY
+    first, end = int(FIRST * scale), int(END * scale)
     return values.to_physical().cast(pl.Int64).is_between(first, end - 1)
 
 

@@ -92,15 +92,11 @@ def test_a_column_has_the_type_of_its_cells(tmp_path: Path) -> None:
         "column_8": pa.string(),
         "id_2": pa.float64(),
     }
-    assert (
-        good(rows)
-        == [
-            (1, 0.1, DAY.date(), NOON, True, "x", "1", None, 1.5),
-            (2, 2.0, None, DAY, False, "007", "2.5", None, 2.0),
-            (3, -1e300, DAY.date(), NOON, None, " \u20ac\n".strip() or None, "#N/A", None, 3.0),
-        ]
-        or good(rows)[2][5] == " \u20ac\n"
-    )
+    assert good(rows) == [
+        (1, 0.1, DAY.date(), NOON, True, "x", "1", None, 1.5),
+        (2, 2.0, None, DAY, False, "007", "2.5", None, 2.0),
+        (3, -1e300, DAY.date(), NOON, None, "\u20ac\n", "#N/A", None, 3.0),
+    ]
     assert rows["_line"].to_pylist() == [2, 3, 5]
 
 
