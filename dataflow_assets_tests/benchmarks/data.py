@@ -25,7 +25,7 @@ def write_file(path: Path, rows: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for first in range(0, rows, CHUNK):
-            part = _rows(first, min(CHUNK, rows - first))
+            part = rows_of(first, min(CHUNK, rows - first))
             part.write_csv(file, include_header=first == 0)
 
 
@@ -35,7 +35,8 @@ def write_days(folder: Path, days: int, rows: int) -> None:
         write_file(folder / f"{FIRST_DAY + dt.timedelta(days=day)}.csv", rows)
 
 
-def _rows(first: int, count: int) -> pl.DataFrame:
+def rows_of(first: int, count: int) -> pl.DataFrame:
+    """Return some rows, numbered from the first."""
     dice = np.random.default_rng(first + 1)
     number = pl.Series(np.arange(first, first + count))
     key = number - (number % DUPLICATE_EVERY == DUPLICATE_EVERY - 1).cast(pl.Int64)
