@@ -31,12 +31,14 @@ def build_entity(
         sources: All declared sources, by name.
 
     Raises:
-        DeclarationError: A source is not declared, or is cut into other partitions.
+        DeclarationError: A source is not declared, is cut into other partitions, or has windows
+            that overlap where that would double rows.
         ExpressionError: A mapping does not fit.
     """
     used = {name: _source_of(entity, name, sources) for name in entity.mappings}
     shared = _shared_partitions(entity, used)
     _check_history(entity, shared)
+    _check_overlaps(entity, used)
     partitions = build_partitions(shared)
     mappings = build_mappings(entity, used)
     key = dg.AssetKey(["normalized", entity.name])
@@ -113,6 +115,21 @@ def _check_history(entity: EntityDeclaration, partitions: Partitions) -> None:
     else:
         return
     raise DeclarationError(problem, mend=mend, source=entity.name, culprit="write").within("write")
+
+
+def _check_overlaps(entity: EntityDeclaration, sources: Mapping[str, SourceDeclaration]) -> None:
+    """Refuse to let rows stand twice that two windows of a source have read."""
+    if entity.write.mode not in ("replace", "append"):
+        return
+    for name, source in sources.items():
+        if source.extract.overlaps:
+            raise DeclarationError(
+                f"windows of {name} overlap, and mode: {entity.write.mode} keeps the rows of each.",
+                mend="Write {mode: upsert}, or have automation: {last} read the last windows "
+                "again instead of an overlap.",
+                source=entity.name,
+                culprit="write",
+            ).within("write")
 
 
 def _shared_partitions(

@@ -103,7 +103,7 @@ def build_schedule(
     job: UnresolvedAssetJobDefinition,
     partitions: dg.PartitionsDefinition[str],
 ) -> dg.ScheduleDefinition:
-    """Return the schedule that materializes the last complete partition."""
+    """Return the schedule that materializes the last complete partitions."""
     if not is_valid_cron_string(cron):
         raise DeclarationError(
             f"{cron!r} is no cron schedule.",
@@ -119,7 +119,8 @@ def build_schedule(
         cron_schedule=cron,
         execution_timezone=source.partitions.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Materializes the last complete partition of {source.name}.",
+        description=f"Materializes the last complete {_counted(source.automation.last)} of "
+        f"{source.name}.",
         required_resource_keys={STORES} if asks_host else set(),
     )
     def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -127,12 +128,16 @@ def build_schedule(
         if blocked:
             return dg.SkipReason(blocked)
         with dg.partition_loading_context(context.scheduled_execution_time):
-            key = partitions.get_last_partition_key()
-        if key is None:
+            keys = partitions.get_partition_keys()[-source.automation.last :]
+        if not keys:
             return dg.SkipReason("no partition is complete yet")
-        return dg.RunRequest(partition_key=key)
+        return _run_request(None, keys)
 
     return evaluate
+
+
+def _counted(partitions: int) -> str:
+    return "partition" if partitions == 1 else f"{partitions} partitions"
 
 
 def _request(name: str, run: Sequence[str], look: Look) -> dg.RunRequest:
@@ -141,7 +146,7 @@ def _request(name: str, run: Sequence[str], look: Look) -> dg.RunRequest:
     return _run_request(f"{name}:{look.cursor.generation}:{state}", run)
 
 
-def _run_request(run_key: str, run: Sequence[str]) -> dg.RunRequest:
+def _run_request(run_key: str | None, run: Sequence[str]) -> dg.RunRequest:
     if len(run) == 1:
         return dg.RunRequest(run_key=run_key, partition_key=run[0])
     return dg.RunRequest(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dataflow_assets.declaration.base import Declared
+from dataflow_assets.declaration.database import Database
 from dataflow_assets.declaration.rest import Endpoint, host_of
 
 PLACEHOLDER = re.compile(r"\{(date):([^{}]+)\}|\{(partition)\}")
@@ -240,10 +241,12 @@ class Extract(Declared):
     Attributes:
         files: Files in a folder or on S3.
         rest: A REST API.
+        database: A table or a query of a database.
     """
 
     files: Files | None = None
     rest: Rest | None = None
+    database: Database | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -256,6 +259,8 @@ class Extract(Declared):
     @property
     def kind(self) -> str:
         """How the data is written, as the Dagster UI shows it."""
+        if self.database is not None:
+            return self.database.system
         if self.rest is not None:
             return self.rest.format
         return self.files.format if self.files is not None else ""
@@ -263,13 +268,23 @@ class Extract(Declared):
     @property
     def rejects(self) -> str:
         """What stands before the rules about rows that cannot be read, such as ``csv``."""
+        if self.database is not None:
+            return "database"
         if self.files is None:
             return self.kind
         return RULE_PREFIXES.get(self.files.format, self.files.format)
 
     @property
+    def overlaps(self) -> bool:
+        """Whether a row may be in two windows."""
+        window = None if self.database is None else self.database.window
+        return window is not None and bool(window.overlap)
+
+    @property
     def place(self) -> str:
         """Where the data is, without secrets."""
+        if self.database is not None:
+            return f"{self.database.name} of {self.database.url_env}"
         if self.rest is not None:
             return self.rest.url
         return self.files.path if self.files is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -11,6 +11,9 @@ from dataflow_assets.declaration.base import Declared, Duration, Name
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.declaration.extract import PLACEHOLDER, Extract, Rest
 from dataflow_assets.declaration.partitions import Partitions
+
+if TYPE_CHECKING:
+    from dataflow_assets.declaration.database import DatabaseWindow
 
 Owner = Annotated[str, StringConstraints(pattern=r"^(team:\S+|\S+@\S+)$")]
 Cron = Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")]
@@ -75,10 +78,13 @@ class Automation(Declared):
     Attributes:
         sensor: Looks for new, changed and late files.
         cron: Materializes the last complete partition at these times, in the partitions' zone.
+        last: How many of the last complete partitions it materializes: those before the last are
+            received again, so that what came late is found.
     """
 
     sensor: Sensor | None = None
     cron: Cron | None = None
+    last: int = Field(default=1, ge=1, le=366)
 
 
 class SourceDeclaration(Declared):
@@ -112,6 +118,8 @@ class SourceDeclaration(Declared):
             self._check_path(self.extract.files.path)
         elif self.extract.rest is not None:
             self._check_request(self.extract.rest)
+        elif self.extract.database is not None:
+            self._check_window(self.extract.database.window)
         return self
 
     def _check_path(self, path: str) -> None:
@@ -147,6 +155,18 @@ class SourceDeclaration(Declared):
             )
         offset = rest.pages.offset if rest.pages else None
         if offset is not None and offset.overlap and not self.contract.key:
+            raise ValueError("overlap reads rows again: the contract needs a key to tell them")
+
+    def _check_window(self, window: DatabaseWindow | None) -> None:
+        values = self.partitions.values
+        if values is not None and window is not None:
+            raise ValueError("a window needs partitions: {every: ..., start: ...}")
+        if values is not None and len(values) > 1:
+            raise ValueError(
+                "several partition values would each hold all rows of the database: "
+                "declare a source for each, with a query of its own"
+            )
+        if window is not None and window.overlap and not self.contract.key:
             raise ValueError("overlap reads rows again: the contract needs a key to tell them")
 
     @model_validator(mode="after")

@@ -497,7 +497,7 @@ def _archive_object(file: FoundFile, address: Address, archive: Path, *, stays: 
     """Copy an object, asking for the very content that was found."""
     found = Listed(address.key, file.size, file.etag, dt.datetime.now(dt.UTC))
     bucket = open_bucket(address.bucket)
-    with _Draft(archive) as draft:
+    with Draft(archive) as draft:
         if _is_small_object(file):
             content = bucket.range(found, 0, file.size)
             digest = None if content is None else hashlib.sha256(content).hexdigest()
@@ -520,7 +520,7 @@ def _archive_small(file: FoundFile, stream: FileIO, archive: Path) -> Snapshot:
     _check_complete(file, stream, len(content))
     snapshot = _snapshot(file, hashlib.sha256(content).hexdigest(), archive)
     if not _is_archived(snapshot):
-        with _Draft(archive) as draft:
+        with Draft(archive) as draft:
             draft.write(content)
             draft.publish(snapshot.path)
     return snapshot
@@ -531,7 +531,7 @@ def _archive_big(file: FoundFile, stream: FileIO, archive: Path) -> Snapshot:
     digest = hashlib.sha256()
     size = 0
     buffer = memoryview(bytearray(COPY_BYTES))
-    with _Draft(archive) as draft, ThreadPoolExecutor(1, "archive-hash") as pool:
+    with Draft(archive) as draft, ThreadPoolExecutor(1, "archive-hash") as pool:
         while size <= file.size and (read := stream.readinto(buffer)):
             hashed = pool.submit(digest.update, buffer[:read])
             draft.write(buffer[:read])
@@ -599,7 +599,7 @@ def _unwritable(path: Path, error: OSError) -> StorageError:
     )
 
 
-class _Draft:
+class Draft:
     """A file in the archive that has no name yet by which others would find it."""
 
     def __init__(self, archive: Path) -> None:
@@ -620,6 +620,7 @@ class _Draft:
         self.path.unlink(missing_ok=True)
 
     def write(self, content: bytes | memoryview) -> None:
+        """Write bytes behind those that were written before."""
         rest = memoryview(content)
         try:
             while rest:

@@ -54,6 +54,10 @@ def open_extractor(
         return RestExtractor(source, rest, open_reader(rest, source.contract), around)
     if files is not None:
         return FilesExtractor(source, files, around, partitions)
+    if source.extract.database is not None:
+        from dataflow_assets.extract.database import DatabaseExtractor  # noqa: PLC0415 - heavy
+
+        return DatabaseExtractor(source, source.extract.database, around.files)
     raise AssertionError("a declaration names exactly one kind")
 
 
