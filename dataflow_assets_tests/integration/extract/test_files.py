@@ -252,7 +252,7 @@ def test_a_disk_that_fills_up_while_copying_stops_the_copy(tmp_path: Path) -> No
     with (
         mock.patch.object(files_module, "SMALL_BYTES", 0),
         mock.patch.object(files_module, "COPY_BYTES", 10),
-        mock.patch.object(files_module._Draft, "write", side_effect=failure),  # noqa: SLF001
+        mock.patch.object(files_module.Draft, "write", side_effect=failure),
         pytest.raises(StorageError, match="full"),
     ):
         take_snapshot(found_file(path), tmp_path / "archive")
