@@ -1,7 +1,8 @@
 """``make bench``: prints what the main job takes, as ratios against a floor of the same session.
 
 Usage: ``python -m dataflow_assets_tests.benchmarks [--sizes 0.1,1,4] [--days 365]
-[--postgres-rows 3000000] [--small-files 10000] [--folder DIR]``.
+[--postgres-rows 3000000] [--database-rows 10000,1000000,10000000] [--small-files 10000]
+[--folder DIR]``.
 
 The floor is Polars reading the CSV file as text into one Parquet file, with no contract, no
 pointers, no archive. Seconds of one machine mean little on another; ratios and memory do.
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from dataflow_assets_tests.benchmarks import rest
 from dataflow_assets_tests.benchmarks.data import BYTES_A_ROW, FIRST_DAY, write_days, write_file
+from dataflow_assets_tests.benchmarks.databases import measure_databases
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
 from dataflow_assets_tests.benchmarks.loading import measure_loading
 from dataflow_assets_tests.benchmarks.small_files import measure_small_files
@@ -43,6 +45,9 @@ def main() -> None:
     parser.add_argument(
         "--postgres-rows", type=int, default=3_000_000, help="rows loaded into Postgres; 0: none"
     )
+    parser.add_argument(
+        "--database-rows", default="10000,1000000,10000000", help="rows read, with commas"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         for size in asked.sizes.split(","):
@@ -53,6 +58,8 @@ def main() -> None:
     if asked.postgres_rows:
         say("\n".join(measure_loading(asked.postgres_rows, LOADING_ROUNDS)))
     rest.measure()
+    for line in measure_databases([int(rows) for rows in asked.database_rows.split(",") if rows]):
+        say(line)
 
 
 def measure_file(gigabytes: float, folder: Path) -> None:
