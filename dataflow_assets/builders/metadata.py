@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from dataflow_assets.transform.types import declared_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -61,11 +63,22 @@ def _constraints(column: Column) -> list[str]:
 
 
 def raw_schema(source: SourceDeclaration) -> dg.TableSchema:
-    """Return the columns that a raw table is expected to have: all text."""
+    """Return the columns that a raw table is expected to have: text, or as its files have them."""
+    kind = "as received" if source.extract.typed else "string"
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name=column.source_name or name, type="string")
+            dg.TableColumn(name=column.source_name or name, type=kind)
             for name, column in source.contract.columns.items()
+        ]
+    )
+
+
+def received_schema(rows: pl.DataFrame) -> dg.TableSchema:
+    """Return the columns that a raw table has, with the types in which they were received."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name=name, type=declared_name(dtype))
+            for name, dtype in rows.schema.items()
         ]
     )
 

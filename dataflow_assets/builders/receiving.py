@@ -193,7 +193,9 @@ class Receiver(Workplace):
             **breaker_metadata(self._source, self._stores),
         }
         if preview:
-            shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
+            rows = lake.head(*place, metadata.PREVIEW_ROWS)
+            shown["preview"] = metadata.preview(rows)
+            shown["dagster/column_schema"] = metadata.received_schema(rows)
         return Shown(manifest.data_version, shown)
 
 

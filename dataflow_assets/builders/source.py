@@ -96,7 +96,7 @@ def _raw_asset(
             _spec(
                 source,
                 "raw",
-                "Rows exactly as received, as text, with the bytes archived.",
+                "Rows exactly as received, with the bytes archived.",
                 ["files"],
                 code_version=raw_declaration(source),
                 metadata={"dagster/column_schema": metadata.raw_schema(source)},

@@ -137,6 +137,8 @@ FORMATS: dict[str, Format] = {
 BLOCKS = {"csv": "csv", "tsv": "csv", "json": "document", "jsonl": "document", "excel": "excel"}
 """The option block of each format."""
 COMPRESSED_WITHIN = ("parquet", "excel")
+TYPED = ("parquet", "excel")
+"""Formats whose values have types of their own."""
 
 
 class Files(Declared):
@@ -279,6 +281,13 @@ class Extract(Declared):
         """Whether a row may be in two windows."""
         window = None if self.database is None else self.database.window
         return window is not None and bool(window.overlap)
+
+    @property
+    def typed(self) -> bool:
+        """Whether values arrive with types, not as text."""
+        if self.files is None:
+            return self.database is not None
+        return self.files.format in TYPED
 
     @property
     def place(self) -> str:

@@ -32,8 +32,6 @@ TABLE = bytes(CODES.get(byte, 0) for byte in range(256))
 STEPS = np.array([0, 0, 1, 1, -1, 0, 0], np.int8)
 """By how much each code changes the depth."""
 IS_SPACE = np.isin(np.arange(256), list(b" \t\r\n"))
-SHORT_SPACES = 2
-"""Blanks around a value that are looked at one by one."""
 KEY, VALUE, A_MEMBER = 1, 3, 4
 """Where names and values stand among the pieces into which members cut a text."""
 TEXTS = msgspec.json.Decoder(list[str])
@@ -307,9 +305,8 @@ class _Level:
     def _trimmed(self, begins: Indexes, ends: Indexes) -> tuple[Indexes, Indexes]:
         """Return where values are without the blanks around them."""
         text = self._tokens.bytes
-        for _ in range(SHORT_SPACES):
-            begins = begins + IS_SPACE[text[begins]]
-            ends = ends - IS_SPACE[text[ends - 1]]
+        if IS_SPACE[text[begins]].any() or IS_SPACE[text[ends - 1]].any():
+            begins = begins + IS_SPACE[text[begins]]  # mostly one blank, and before the value
         if IS_SPACE[text[begins]].any() or IS_SPACE[text[ends - 1]].any():
             solid = np.flatnonzero(~IS_SPACE[text])
             begins = solid[np.searchsorted(solid, begins)]

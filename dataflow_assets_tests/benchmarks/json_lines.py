@@ -37,9 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="json_lines")
     parser.add_argument("--rows", default="10000,1000000", help="rows of each file, with commas")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder if none")
-    parser.add_argument("--only", choices=["floor", "ours"], help="one measurement, of --file")
+    parser.add_argument("--only", choices=["write", "floor", "ours"], help="one step, of --file")
     parser.add_argument("--file", type=Path)
     asked = parser.parse_args()
+    if asked.only == "write":
+        write(int(asked.rows), asked.file)
+        return
     if asked.only:
         sys.stdout.write(json.dumps(measure(asked.only, asked.file)) + "\n")
         return
@@ -49,13 +52,18 @@ def main() -> None:
             report(rows, Path(folder) / "rows.jsonl")
 
 
-def report(rows: int, file: Path) -> None:
-    """Print a line about a file of so many rows."""
+def write(rows: int, file: Path) -> None:
+    """Write a file of so many rows."""
     with file.open("wb") as stream:
         for first in range(0, rows, CHUNK):
             part = rows_of(first, min(CHUNK, rows - first))
             number = pl.col("magnitude").cast(pl.Float64, strict=False)
             part.with_columns(number).write_ndjson(stream)
+
+
+def report(rows: int, file: Path) -> None:
+    """Print a line about a file of so many rows."""
+    run("write", file, "--rows", str(rows))
     rounds = [{way: in_own_process(way, file) for way in ("floor", "ours")} for _ in range(ROUNDS)]
     floor, ours = (min(one[way]["cpu"] for one in rounds) for way in ("floor", "ours"))
     peak = max(one["ours"]["peak_mb"] for one in rounds)
@@ -64,13 +72,19 @@ def report(rows: int, file: Path) -> None:
 
 
 def in_own_process(way: str, file: Path) -> dict[str, float]:
-    """Measure in a process of its own, so that its peak memory is its own."""
-    command = [sys.executable, "-m", "dataflow_assets_tests.benchmarks.json_lines"]
-    done = subprocess.run(
-        [*command, "--only", way, "--file", str(file)], check=True, capture_output=True, text=True
-    )
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    """Return a measurement of a way to read."""
+    result: dict[str, float] = json.loads(run(way, file).splitlines()[-1])
     return result
+
+
+def run(step: str, file: Path, *words: str) -> str:
+    """Do a step in a process of its own, so that its peak memory is its own.
+
+    A process begins with its parent's peak, so that this one must stay small.
+    """
+    command = [sys.executable, "-m", "dataflow_assets_tests.benchmarks.json_lines"]
+    command += ["--only", step, "--file", str(file), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def measure(way: str, file: Path) -> dict[str, float]:
