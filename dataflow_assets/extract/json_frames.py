@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 BLANKS = b" \t\r\n"
 STAND_INS = (
-    (b"-Infinity", b"{       }"),
-    (b"Infinity", b"{      }"),
-    (b"NaN", b"{ }"),
+    (b"-Infinity", b"[       ]"),
+    (b"Infinity", b"[      ]"),
+    (b"NaN", b"[ ]"),
 )
 """What Python, JavaScript and others write for numbers that JSON does not know, and valid values
 of the same length, which stand in their place while a text is being checked."""
