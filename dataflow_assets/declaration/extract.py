@@ -226,6 +226,19 @@ class Rest(Endpoint):
     csv: CsvDialect = CsvDialect()
     compression: Literal["auto", "gzip", "zip", "zstd", "none"] = "auto"
 
+    @property
+    def bodies(self) -> Files:
+        """How the bodies are written, as if they were files."""
+        of_format = {"csv": self.csv, "json": Json(records=self.records or "")}
+        return Files.model_validate(
+            {
+                "path": "body",
+                "format": self.format,
+                self.format: of_format[self.format],
+                "compression": self.compression,
+            }
+        )
+
     @model_validator(mode="after")
     def _pages_can_be_read(self) -> Self:
         if self.format == "json":

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dataflow_assets.declaration.contract import Contract
-    from dataflow_assets.declaration.extract import CsvDialect, Files, Rest
+    from dataflow_assets.declaration.extract import CsvDialect, Files
     from dataflow_assets.extract.compression import Member
     from dataflow_assets.extract.files import Snapshot
     from dataflow_assets.extract.framing import Indexes, Positions
@@ -78,7 +78,7 @@ class CsvReader:
 
     def __init__(
         self,
-        files: Files | Rest,
+        files: Files,
         contract: Contract,
         *,
         block_bytes: int = BLOCK_BYTES,

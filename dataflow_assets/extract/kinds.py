@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dataflow_assets.declaration.extract import Rest
 from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.excel import ExcelReader
 from dataflow_assets.extract.files import FileFinder, take_snapshots
 from dataflow_assets.extract.json import JsonReader
 from dataflow_assets.extract.parquet import ParquetReader
-from dataflow_assets.extract.records import JsonReader as RecordsReader
 from dataflow_assets.extract.rest import RestExtractor
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def open_extractor(
     """
     rest, files = source.extract.rest, source.extract.files
     if rest is not None:
-        return RestExtractor(source, rest, open_reader(rest, source.contract), around)
+        return RestExtractor(source, rest, open_reader(rest.bodies, source.contract), around)
     if files is not None:
         return FilesExtractor(source, files, around, partitions)
     if source.extract.database is not None:
@@ -61,11 +59,9 @@ def open_extractor(
     raise AssertionError("a declaration names exactly one kind")
 
 
-def open_reader(written: Files | Rest, contract: Contract) -> Reader:
+def open_reader(files: Files, contract: Contract) -> Reader:
     """Return what reads bytes of the declared format."""
-    if isinstance(written, Rest) and written.format != "csv":
-        return RecordsReader(written.records)
-    return READERS[written.format](written, contract)
+    return READERS[files.format](files, contract)
 
 
 class FilesExtractor:

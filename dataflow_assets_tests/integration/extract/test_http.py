@@ -235,7 +235,7 @@ def test_a_host_is_given_the_pause_it_asks_for(
     assert least <= waits[0] <= most
 
 
-@pytest.mark.parametrize("said", ["86400", after(86400)])
+@pytest.mark.parametrize("said", ["86400", after(86400)], ids=["seconds", "date"])
 def test_a_host_that_wants_peace_for_long_is_left_alone(server: Server, said: str) -> None:
     server.answer = in_turn(Answer(status=429, headers={"Retry-After": said}))
     waits = Waits()
