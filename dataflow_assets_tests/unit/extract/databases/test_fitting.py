@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow_assets.extract.databases.fitting import PLAIN_VALUES, fit_texts, fit_values
@@ -19,6 +19,7 @@ KINDS = [*PLAIN_VALUES, pa.decimal128(10, 2)]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
+@settings(deadline=None)
 @given(values=st.lists(VALUES, max_size=8))
 def test_a_value_is_the_same_or_told_of(kind: pa.DataType, values: list[Any]) -> None:
     array, misfits = fit_values(values, kind)
@@ -35,6 +36,7 @@ def test_a_value_is_the_same_or_told_of(kind: pa.DataType, values: list[Any]) ->
             assert found == value
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.decimals(-(10**8), 10**8, places=2)), max_size=8))
 def test_decimals_written_as_floats_come_back(values: list[Decimal | None]) -> None:
     floats = [None if value is None else float(value) for value in values]

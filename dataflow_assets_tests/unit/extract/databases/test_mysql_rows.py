@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pymysql
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow_assets.extract.databases import mysql_rows
@@ -75,6 +75,7 @@ def _read(payloads: Sequence[bytes], sizes: Sequence[int], count: int) -> list[t
     return rows
 
 
+@settings(deadline=None)
 @given(TABLES, st.lists(st.integers(1, 70_000), min_size=1, max_size=5))
 def test_rows_come_out_as_they_went_in(table: list[list[bytes | None]], sizes: list[int]) -> None:
     sizes = [max(size, 50) for size in sizes]
@@ -83,6 +84,7 @@ def test_rows_come_out_as_they_went_in(table: list[list[bytes | None]], sizes: l
     assert _read([*payloads, END], sizes, count) == list(map(tuple, table))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 9))
 def test_rows_of_several_packets(beyond: int, size: int) -> None:
     longest = mysql_rows.LONGEST_PACKET
