@@ -99,6 +99,12 @@ class ExpressionError(DeclarationError):
     code = "DA102"
 
 
+class PluginError(DeclarationError):
+    """A plug-in that a declaration names cannot be imported, or is not what it should be."""
+
+    code = "DA103"
+
+
 class SettingsError(DataflowError):
     """The environment is configured wrongly."""
 

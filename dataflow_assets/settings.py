@@ -48,6 +48,8 @@ class Settings(BaseSettings):
         memory_limit_mb: Bound for each memory-hungry step of a run (``MEMORY_LIMIT_MB``).
         lock_timeout_s: Seconds to wait for another run to leave a partition or the warehouse
             (``LOCK_TIMEOUT_S``).
+        strict: Whether a plug-in that cannot be imported fails the location (``STRICT``), as it
+            should in CI; unset, it fails the runs of the sources that use it.
         s3_bucket: Bucket of the lake (``S3_BUCKET``); unset, the lake is a folder. How S3 is
             reached and who asks is said by the usual ``AWS_*`` variables.
         s3_prefix: What the keys of the lake begin with (``S3_PREFIX``).
@@ -67,6 +69,7 @@ class Settings(BaseSettings):
     declarations_dir: Path | None = None
     memory_limit_mb: int = Field(default=512, ge=128)
     lock_timeout_s: float = Field(default=600, gt=0)
+    strict: bool = False
     s3_bucket: str | None = Field(default=None, pattern=BUCKET)
     s3_prefix: str = ""
     s3_sse: Literal["AES256", "aws:kms"] | None = None

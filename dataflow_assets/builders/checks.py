@@ -202,7 +202,7 @@ def cleaned_outcomes(
     yield conservation_outcome(cleaned.counts)
     yield _row_count_outcome(source, cleaned.counts)
     yield _quarantined_outcome(source, cleaned.counts)
-    yield _columns_outcome(cleaned)
+    yield _columns_outcome(source, cleaned)
     for name, rule in rules.items():
         broken = cleaned.tally.rules.get(rule.id, UNBROKEN)
         yield Outcome(
@@ -274,8 +274,9 @@ def _quarantined_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
     )
 
 
-def _columns_outcome(cleaned: Cleaned) -> Outcome:
-    unknown, missing = cleaned.unknown_columns, cleaned.missing_columns
+def _columns_outcome(source: SourceDeclaration, cleaned: Cleaned) -> Outcome:
+    known, missing = source.extract.known_columns, cleaned.missing_columns
+    unknown = [name for name in cleaned.unknown_columns if name not in known]
     found = [
         f"{word}: {', '.join(names)}"
         for word, names in (("not declared", unknown), ("not received", missing))

@@ -29,6 +29,7 @@ from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 from dataflow_assets.transform.findings import count_findings
+from dataflow_assets.transform.plugin import transform_stamps
 from dataflow_assets.transform.quarantine import quarantine_rows
 from dataflow_assets.transform.rules import contract_rules
 
@@ -59,7 +60,7 @@ class Cleaned:
         manifest: What the cleaned partition holds now, or would hold.
         tally: The findings, by rule, with samples.
         unknown_columns: Columns received that the contract does not name.
-        missing_columns: Columns of the contract that were not received.
+        missing_columns: Columns of the contract that nobody sent, nor a transform filled.
         failure: Why the partition was not published, if it was not.
     """
 
@@ -78,7 +79,7 @@ class Cleaned:
 
 def cleaned_declaration(source: SourceDeclaration) -> str:
     """Return a digest of all that decides which cleaned rows the same raw rows give."""
-    return digest(CLEANED_CODE, digest_of(source.contract))
+    return digest(CLEANED_CODE, digest_of(source.contract), *transform_stamps(source.contract))
 
 
 def cleaned_version(source: SourceDeclaration, raw: Manifest) -> str:
@@ -153,7 +154,9 @@ class Cleaner(Workplace):
             ),
             tally=tally,
             unknown_columns=plan.unknown_columns,
-            missing_columns=plan.missing_columns,
+            missing_columns=tuple(
+                name for name in plan.missing_columns if name not in plan.filled_columns
+            ),
             failure=self._audit(partition, counts, tally),
         )
 

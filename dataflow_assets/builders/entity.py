@@ -142,7 +142,7 @@ def _shared_partitions(
             raise DeclarationError(
                 f"{name} has other partitions than {first[0]}.",
                 mend="Sources of one entity must have the same partitions: every, start, end, "
-                "timezone and values.",
+                "timezone, current and values.",
                 source=entity.name,
                 culprit=name,
             ).within("from", name)

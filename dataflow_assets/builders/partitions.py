@@ -33,6 +33,7 @@ def build_partitions(declared: Partitions) -> dg.PartitionsDefinition[str]:
         fmt=KEY_FORMATS[declared.every],
         timezone=declared.timezone,
         cron_schedule=BEGINS[declared.every],
+        end_offset=1 if declared.current else 0,
     )
 
 

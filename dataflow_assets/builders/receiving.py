@@ -23,6 +23,7 @@ from dataflow_assets.extract.files import FoundFile, Snapshot, fingerprint, memb
 from dataflow_assets.extract.kinds import open_extractor
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
 from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
+from dataflow_assets.plugins import EXTRACTORS, plugin_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,9 @@ def raw_declaration(source: SourceDeclaration) -> str:
     """Return a digest of all that decides which raw rows the same bytes give."""
     names = [column.source_name or name for name, column in source.contract.columns.items()]
     required = [name for name in source.contract.columns if source.contract.is_required(name)]
-    return digest(RAW_CODE, digest_of(source.extract), names, required)
+    plugin = source.extract.plugin
+    stamp = [] if plugin is None else [plugin_stamp(EXTRACTORS, plugin[0])]
+    return digest(RAW_CODE, digest_of(source.extract), names, required, *stamp)
 
 
 class Receiver(Workplace):

@@ -4,6 +4,7 @@ What belongs here: turning what a look found into run requests. What does not: w
 changed (``discovery``).
 """
 
+import datetime as dt
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -103,7 +104,7 @@ def build_schedule(
     job: UnresolvedAssetJobDefinition,
     partitions: dg.PartitionsDefinition[str],
 ) -> dg.ScheduleDefinition:
-    """Return the schedule that materializes the last complete partitions."""
+    """Return the schedule that materializes what is due of a source."""
     if not is_valid_cron_string(cron):
         raise DeclarationError(
             f"{cron!r} is no cron schedule.",
@@ -119,8 +120,7 @@ def build_schedule(
         cron_schedule=cron,
         execution_timezone=source.partitions.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Materializes the last complete {_counted(source.automation.last)} of "
-        f"{source.name}.",
+        description=f"Materializes {_scheduled(source)} of {source.name}.",
         required_resource_keys={STORES} if asks_host else set(),
     )
     def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -128,16 +128,35 @@ def build_schedule(
         if blocked:
             return dg.SkipReason(blocked)
         with dg.partition_loading_context(context.scheduled_execution_time):
-            keys = partitions.get_partition_keys()[-source.automation.last :]
-        if not keys:
-            return dg.SkipReason("no partition is complete yet")
-        return _run_request(None, keys)
+            keys = partitions.get_partition_keys()
+        due = _due(source, keys, context.scheduled_execution_time)
+        return _run_request(None, due) if due else dg.SkipReason("no partition is due yet")
 
     return evaluate
 
 
-def _counted(partitions: int) -> str:
-    return "partition" if partitions == 1 else f"{partitions} partitions"
+def _scheduled(source: SourceDeclaration) -> str:
+    if source.partitions.values is not None:
+        return "all partitions"
+    if source.extract.tells_of_now:
+        return "the current partition"
+    last = source.automation.last
+    return f"the last complete {'partition' if last == 1 else f'{last} partitions'}"
+
+
+def _due(source: SourceDeclaration, keys: Sequence[str], now: dt.datetime) -> Sequence[str]:
+    """Return the window that is open, of a source that says what is now; else the last complete.
+
+    Only the last window can be open. The items of a list are due all together.
+    """
+    window = source.partitions.window_of(keys[-1]) if keys else None
+    if window is None:
+        return keys
+    is_open = now < window[1]
+    if source.extract.tells_of_now:
+        return keys[-1:] if is_open else ()
+    complete = keys[:-1] if is_open else keys
+    return complete[-source.automation.last :]
 
 
 def _request(name: str, run: Sequence[str], look: Look) -> dg.RunRequest:

@@ -20,6 +20,7 @@ from dataflow_assets.builders.steps import (
     run_partitions,
 )
 from dataflow_assets.declaration.source import SourceDeclaration
+from dataflow_assets.errors import PluginError
 from dataflow_assets.io.lake import Layer
 
 LAYERS = ("raw", "cleaned", "quarantine", "normalized")
@@ -28,18 +29,25 @@ PREVIEWS = 31
 CLEANED_LAYERS: tuple[Layer, ...] = ("cleaned", "quarantine")
 
 
-def build_source(source: SourceDeclaration) -> dg.Definitions:
+def build_source(source: SourceDeclaration, broken: PluginError | None = None) -> dg.Definitions:
     """Return everything that a source's declaration asks for.
+
+    Args:
+        source: The declaration.
+        broken: Why a plug-in that it names cannot be used; its runs fail of that.
 
     Raises:
         DeclarationError: A rule has the name of another check.
     """
+    if broken is not None:
+        text = f"**Broken**: {broken}\n\n{source.description}".strip()
+        source = source.model_copy(update={"description": text})
     partitions = build_partitions(source.partitions)
     job = dg.define_asset_job(
         f"{source.name}_job",
         selection=dg.AssetSelection.assets(dg.AssetKey(["raw", source.name])).downstream()
         & dg.AssetSelection.key_prefixes(*([layer] for layer in LAYERS)),
-        description=f"Materializes {source.name} from its files to the tables that it feeds.",
+        description=f"Materializes {source.name}, up to the tables that it feeds.",
     )
     declared = source.automation
     return dg.Definitions(

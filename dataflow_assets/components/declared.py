@@ -88,7 +88,12 @@ def mistakes_located(name: str, part: str, positions: SourcePositionTree | None)
         error.at(source=name)
         if positions is not None:
             position, _ = positions.lookup_closest_and_path(
-                ["attributes", *(error.place or (part,))], trace=None
+                ["attributes", *map(_step, error.place or (part,))], trace=None
             )
             error.locate(f"{position.filename}:{position.start.line}")
         raise
+
+
+def _step(word: str) -> str | int:
+    """Return a word as it leads into YAML: in a list by number."""
+    return int(word) if word.isdigit() else word

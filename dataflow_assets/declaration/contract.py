@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from dataflow_assets.declaration.base import ColumnName, Declared, Name, ShortlyDeclared
 from dataflow_assets.declaration.partitions import check_timezone
@@ -139,6 +139,23 @@ class Rule(Declared):
     description: str = ""
 
 
+class Transform(Declared):
+    """A step of a plug-in that gives columns new values, once they are typed.
+
+    Attributes:
+        use: The plug-in's name; the words beside it are its own.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    use: str = Field(min_length=1)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the declaration says beside `use`."""
+        return dict(self.model_extra or {})
+
+
 class LatestBy(Declared):
     """Of several rows with one key, the one with the largest value in a column wins."""
 
@@ -158,6 +175,8 @@ class Contract(Declared):
         unknown_columns: What becomes of columns that the contract does not name: ``evolve`` keeps
             them as text, ``freeze`` refuses the partition, ``discard`` drops them, ``quarantine``
             puts rows with a value there into quarantine.
+        transforms: Steps of plug-ins, in their order: they give columns new values after these are
+            typed, and before any rule is asked.
         rules: Promises about whole rows, by name.
     """
 
@@ -167,6 +186,7 @@ class Contract(Declared):
     where: str | None = None
     null_tokens: tuple[str, ...] = ("",)
     unknown_columns: Literal["evolve", "freeze", "discard", "quarantine"] = "evolve"
+    transforms: tuple[Transform, ...] = ()
     rules: dict[Name, Rule] = Field(default_factory=dict)
 
     @model_validator(mode="after")

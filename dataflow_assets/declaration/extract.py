@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import codecs
 import re
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from dataflow_assets.declaration.base import Declared
 from dataflow_assets.declaration.database import Database
-from dataflow_assets.declaration.rest import Endpoint, host_of
+from dataflow_assets.declaration.rest import Auth, Endpoint, host_of
+from dataflow_assets.plugins import EXTRACTORS, plugin_names
 
 PLACEHOLDER = re.compile(r"\{(date):([^{}]+)\}|\{(partition)\}")
 """What a path may hold: ``{date:%Y-%m-%d}`` or ``{partition}``."""
@@ -250,35 +253,115 @@ class Rest(Endpoint):
         return self
 
 
+FEED_COLUMNS = (
+    *("id", "id_from", "title", "link", "published", "published_at", "updated", "updated_at"),
+    *("author", "summary", "content", "categories", "enclosures", "more"),
+    *("feed_title", "feed_link", "feed_language", "feed_format", "feed_problem", "polled_at"),
+)
+"""The columns of every feed, all text."""
+
+
+class Feed(Declared):
+    """An RSS, Atom, CDF or JSON feed, polled over HTTP.
+
+    Attributes:
+        url: Its address; ``{partition}`` stands for the key of a fixed list.
+        auth: Who asks.
+        most_bytes: The longest feed that is read.
+    """
+
+    url: str = Field(min_length=1)
+    auth: Auth | None = None
+    most_bytes: int = Field(default=16 << 20, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if TEMPLATE.search(url):  # it is looked at once it is filled in
+            return url
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "{" in parts.netloc:
+            raise ValueError(f"{url!r} is no address, such as https://example.org/feed.xml")
+        if parts.username or parts.password:
+            raise ValueError("url holds a user or a password, which everybody could read here")
+        rest = url.replace("{partition}", "")
+        if "{" in rest or "}" in rest:
+            raise ValueError(
+                f"{url!r} holds a brace that is no placeholder; allowed: {{partition}}"
+            )
+        return url
+
+    def url_of(self, partition: str) -> str:
+        """Return the address for a partition."""
+        return self.url.replace("{partition}", quote(partition, safe=""))
+
+    def place_of(self, partition: str) -> str:
+        """Return host and path of the address: what may be shown of it."""
+        parts = urlsplit(self.url_of(partition))
+        return f"{parts.netloc}{parts.path}".rstrip("/")
+
+
 class Extract(Declared):
     """Where a source's data comes from: exactly one kind.
+
+    Another word is the name of a plug-in, and what stands below it are its own words: `plugin`.
 
     Attributes:
         files: Files in a folder or on S3.
         rest: A REST API.
+        feed: An RSS, Atom, CDF or JSON feed.
         database: A table or a query of a database.
     """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, dict[str, Any]]
 
     files: Files | None = None
     rest: Rest | None = None
     database: Database | None = None
+    feed: Feed | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_exist(cls, given: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
+        words = (
+            [] if not isinstance(given, dict) else [w for w in given if w not in cls.model_fields]
+        )
+        known = (*cls.model_fields, *(plugin_names(EXTRACTORS) if words else ()))
+        for word in words:
+            if word not in known:
+                near = get_close_matches(str(word), known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"there is no kind of source {word!r}.{hint} "
+                    f"Kinds are {', '.join(known)}; packages may add others"
+                )
+        return given
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        given += self.model_extra or {}
         if len(given) != 1:
             allowed = ", ".join(type(self).model_fields)
             raise ValueError(f"give exactly one of {allowed}, not {' and '.join(given) or 'none'}")
         return self
 
     @property
+    def plugin(self) -> tuple[str, dict[str, Any]] | None:
+        """The name of the plug-in that does it, and its parameters; none of a built-in kind."""
+        return next(iter((self.model_extra or {}).items()), None)
+
+    @property
     def kind(self) -> str:
         """How the data is written, as the Dagster UI shows it."""
+        if self.plugin is not None:
+            return self.plugin[0]
         if self.database is not None:
             return self.database.system
         if self.rest is not None:
             return self.rest.format
-        return self.files.format if self.files is not None else ""
+        return self.files.format if self.files is not None else "feed"
 
     @property
     def rejects(self) -> str:
@@ -309,9 +392,22 @@ class Extract(Declared):
             return f"{self.database.name} of {self.database.url_env}"
         if self.rest is not None:
             return self.rest.url
-        return self.files.path if self.files is not None else ""
+        if self.feed is not None:
+            return self.feed.place_of("{partition}")
+        return self.files.path if self.files is not None else self.kind
 
     @property
     def host(self) -> str | None:
         """The outside host that is asked over HTTP, with its port unless that is the usual one."""
-        return host_of(self.rest.url) if self.rest is not None else None
+        asked = self.rest or self.feed
+        return host_of(asked.url) if asked is not None else None
+
+    @property
+    def known_columns(self) -> tuple[str, ...]:
+        """Columns that are received whatever the source; a contract may leave them unnamed."""
+        return FEED_COLUMNS if self.feed else ()
+
+    @property
+    def tells_of_now(self) -> bool:
+        """Whether it says what is now, so that a window of time is filled while it runs."""
+        return self.feed is not None

@@ -51,6 +51,7 @@ class Partitions(Declared):
         start: The first window's first day: for weeks a Monday, for months the first.
         end: The day after the last window; none means up to now.
         timezone: IANA name of the zone in which windows begin.
+        current: Whether the window that is still open has a partition too.
         values: The fixed list of partition keys.
     """
 
@@ -58,6 +59,7 @@ class Partitions(Declared):
     start: dt.date | None = None
     end: dt.date | None = None
     timezone: str = "UTC"
+    current: bool = False
     values: tuple[PartitionValue, ...] | None = None
 
     @field_validator("timezone")
@@ -95,8 +97,10 @@ class Partitions(Declared):
             raise ValueError("values must list at least one partition key")
         if len(set(values)) != len(values):
             raise ValueError("values lists a partition key twice")
-        if self.start is not None or self.end is not None:
-            raise ValueError("start and end belong to windows of time, not to a list of values")
+        if self.start is not None or self.end is not None or self.current:
+            raise ValueError(
+                "start, end and current belong to windows of time, not to a list of values"
+            )
 
     def key_of(self, moment: dt.datetime) -> str:
         """Return the key of the window that holds a moment, given in the partitions' zone."""

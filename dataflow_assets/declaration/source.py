@@ -77,7 +77,9 @@ class Automation(Declared):
 
     Attributes:
         sensor: Looks for new, changed and late files.
-        cron: Materializes the last complete partition at these times, in the partitions' zone.
+        cron: Materializes a partition at these times, in the partitions' zone: the last complete
+            window, of a source that says what is now the one that is still open, of a fixed list
+            all.
         last: How many of the last complete partitions it materializes: those before the last are
             received again, so that what came late is found.
     """
@@ -118,6 +120,8 @@ class SourceDeclaration(Declared):
             self._check_path(self.extract.files.path)
         elif self.extract.rest is not None:
             self._check_request(self.extract.rest)
+        elif self.extract.feed is not None:
+            self._check_several_values("{partition}" in self.extract.feed.url, "url")
         elif self.extract.database is not None:
             self._check_window(self.extract.database.window)
         return self
@@ -129,14 +133,32 @@ class SourceDeclaration(Declared):
                 f"partitions every {self.partitions.every} need a {{date:...}} in the path, "
                 "which says to which window a file belongs"
             )
-        values = self.partitions.values
-        if values is not None and "date" in found:
+        if self.partitions.values is not None and "date" in found:
             raise ValueError("a {date:...} in the path needs partitions: {every: ..., start: ...}")
-        if values is not None and len(values) > 1 and "partition" not in found:
+        self._check_several_values("partition" in found, "path")
+
+    def _check_several_values(self, named: bool, word: str) -> None:  # noqa: FBT001 - what was found
+        values = self.partitions.values
+        if values is None and named and word != "path":
+            raise ValueError(f"a {{partition}} in the {word} needs partitions: {{values: [...]}}")
+        if values is not None and len(values) > 1 and not named:
             raise ValueError(
-                "several partition values need a {partition} in the path, "
-                "which says to which of them a file belongs"
+                f"several partition values need a {{partition}} in the {word}, "
+                "which says to which of them it belongs"
             )
+
+    @model_validator(mode="after")
+    def _now_has_a_partition(self) -> Self:
+        if self.extract.tells_of_now and self.partitions.every and not self.partitions.current:
+            raise ValueError(
+                f"a {self.extract.kind} says what is now: add current: true to partitions, "
+                "so that the window that is still open has one"
+            )
+        if self.extract.tells_of_now and self.automation.last > 1:
+            raise ValueError(
+                f"last counts windows that are over, which no {self.extract.kind} fills"
+            )
+        return self
 
     def _check_request(self, rest: Rest) -> None:
         found = rest.placeholders

@@ -137,7 +137,7 @@ class TokenCredentials(Credentials):
         with self._lock:
             if time.monotonic() >= self._ends_at:
                 self._token, life = self._client.ask()
-                self._hide(self._token)
+                self.hide(self._token)
                 self._ends_at = time.monotonic() + max(life - EARLY_S, life / 2)
             given = {**self._proof.headers, "Authorization": f"Bearer {self._token}"}
             return replace(self._proof, headers=given)

@@ -79,7 +79,7 @@ class Credentials:
         """Return an address as people may see it."""
         return self.redact(self.strip(url))
 
-    def _hide(self, secret: str) -> None:
+    def hide(self, secret: str) -> None:
         """Show another secret in no text from now on."""
         self._secrets = (*self._secrets, secret)
         self._pattern = _pattern_of(self._secrets)

@@ -460,6 +460,31 @@ def take_snapshots(
     return [taken.get(file) or take(file) for file in files]
 
 
+def archive_bytes(
+    name: str, content: bytes, at: dt.datetime, archive: Path, *, stays: bool = True
+) -> Snapshot:
+    """Write bytes that a host sent into the archive; see `take_snapshot`.
+
+    Args:
+        name: What to call them; its suffixes are kept.
+        content: The bytes.
+        at: When they were received.
+        archive: The source's folder in the archive; made if it is not there.
+        stays: Whether the folder is where the bytes stay, so that they must be on disk before they
+            are named.
+
+    Raises:
+        StorageError: The archive cannot be written.
+    """
+    file = FoundFile(archive, name, len(content), int(at.timestamp() * 1e9))
+    snapshot = _snapshot(file, hashlib.sha256(content).hexdigest(), archive)
+    if not _is_archived(snapshot):
+        with Draft(archive) as draft:
+            draft.write(content)
+            draft.publish(snapshot.path, synced=stays)
+    return snapshot
+
+
 def _is_small_object(file: FoundFile) -> bool:
     return isinstance(file.path, Address) and file.size <= SMALL_OBJECT_BYTES
 

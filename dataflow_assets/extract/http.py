@@ -423,6 +423,7 @@ PERMANENT_MENDS = {
     401: "Look at auth in the declaration and at the variables that it names.",
     403: "Ask those who keep the host for the right to read this.",
     404: "Correct the address in the declaration.",
+    410: "It is gone for good: name the address to which it has moved, or remove the source.",
 }
 
 

@@ -6,19 +6,25 @@ What belongs here: choosing. What does not: how a kind works.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
+from dataflow_assets.declaration.rest import Endpoint
+from dataflow_assets.extract.authentication import open_credentials
 from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.excel import ExcelReader
 from dataflow_assets.extract.files import FileFinder, take_snapshots
+from dataflow_assets.extract.hosts import Budget, HostGuard
+from dataflow_assets.extract.http import HttpClient, Limits
 from dataflow_assets.extract.json import JsonReader
 from dataflow_assets.extract.parquet import ParquetReader
+from dataflow_assets.extract.plugin import Opening, open_plugin
 from dataflow_assets.extract.rest import RestExtractor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from dataflow_assets.declaration.contract import Contract
-    from dataflow_assets.declaration.extract import Files
+    from dataflow_assets.declaration.extract import Feed, Files
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.extract.extractor import Extractor, Reader, Request, Surroundings
     from dataflow_assets.extract.files import Snapshot
@@ -46,17 +52,34 @@ def open_extractor(
     Raises:
         UnreadableFileError: The source's folder is not there, or may not be read.
         SettingsError: A variable that the declaration names is not set.
+        PluginError: The kind is a plug-in's, which cannot be imported.
     """
-    rest, files = source.extract.rest, source.extract.files
-    if rest is not None:
-        return RestExtractor(source, rest, open_reader(rest.bodies, source.contract), around)
-    if files is not None:
-        return FilesExtractor(source, files, around, partitions)
-    if source.extract.database is not None:
-        from dataflow_assets.extract.database import DatabaseExtractor  # noqa: PLC0415 - heavy
+    declared = source.extract
+    if declared.rest is not None:
+        reader = open_reader(declared.rest.bodies, source.contract)
+        return RestExtractor(source, declared.rest, reader, around)
+    if declared.feed is not None:
+        return _open_feed(declared.feed, around)
+    if declared.files is not None:
+        return FilesExtractor(source, declared.files, around, partitions)
+    if declared.database is not None:
+        from dataflow_assets.extract.database import DatabaseExtractor
 
-        return DatabaseExtractor(source, source.extract.database, around.files)
+        return DatabaseExtractor(source, declared.database, around.files)
+    if declared.plugin is not None:
+        return open_plugin(*declared.plugin, Opening(source, around, partitions))
     raise AssertionError("a declaration names exactly one kind")
+
+
+def _open_feed(feed: Feed, around: Surroundings) -> Extractor:
+    from dataflow_assets.extract.feed import FeedExtractor
+
+    guard = HostGuard(around.shared, Budget(around.scratch / "budgets", 0))
+    limits = Limits(most_bytes=feed.most_bytes)
+    credentials = open_credentials(Endpoint(url=feed.url, auth=feed.auth), limits, guard)
+    for _, value in parse_qsl(urlsplit(feed.url).query):
+        credentials.hide(value)  # it may have been filled in from the environment: a key, for one
+    return FeedExtractor(feed, HttpClient(credentials, limits, guard))
 
 
 def open_reader(files: Files, contract: Contract) -> Reader:

@@ -365,6 +365,7 @@ class Archive:
         self._work = work
         self.folder = place.archive(name, work)
         self.stays = not self.folder.is_relative_to(work)
+        self._brought: set[Path] = set()
 
     def name_of(self, path: Path) -> str:
         """Return the name in the lake of what begins its life at a path in the folder."""
@@ -376,18 +377,24 @@ class Archive:
         Raises:
             UnreadableFileError: They are not in the archive any more.
         """
-        path = self._place.get(name, self._work)
-        if path is None:
+        path = self.folder / name.removeprefix(f"{self._name}/")
+        found = path if path.exists() else self._place.get(name, self._work)
+        if found is None:
             raise UnreadableFileError(
                 f"the archive does not hold {name} any more.",
                 mend="Bring it back from a backup of the lake, or have the source send it again.",
                 culprit=name,
             )
+        if found != path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            found.replace(path)
+        self._brought.add(path)
         return path
 
     def keep(self, files: Iterable[Path]) -> None:
         """See to it that files in the folder are in the lake, and stay."""
-        self._place.keep(self.folder, self._name, files)
+        new = [path for path in files if path not in self._brought]
+        self._place.keep(self.folder, self._name, new)
 
 
 class SharedFiles:

@@ -26,6 +26,7 @@ from dataflow_assets.errors import HeaderError
 from dataflow_assets.texts import text_expression
 from dataflow_assets.transform.findings import as_json, reasons
 from dataflow_assets.transform.parse import text_of
+from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
     UNREAD,
@@ -92,7 +93,8 @@ class CleaningPlan:
         cleaned_schema: The contract's columns, evolved unknown ones, `_file`, `_version`, `_line`.
         unknown_columns: Raw columns that the contract does not name.
         missing_columns: Optional columns of the contract that the raw partition lacks: they are
-            null.
+            null, unless a transform fills them.
+        filled_columns: Columns to which transforms give values.
         rule_ids: Every rule that the contract implies.
 
     Raises:
@@ -113,6 +115,8 @@ class CleaningPlan:
         self._types = raw_columns
         self._raw_columns = tuple(raw_columns)
         self._rejects = rejects
+        self._transforms = read_transforms(contract)
+        self.filled_columns = frozenset(name for step in self._transforms for name in step.writes)
         self._sources = {name: c.source_name or name for name, c in contract.columns.items()}
         promised = set(self._sources.values())
         self.unknown_columns = tuple(name for name in raw_columns if name not in promised)
@@ -161,8 +165,7 @@ class CleaningPlan:
 
         Only the key's columns are read. Equal keys have equal hashes.
         """
-        digest = self._key_hash.alias("_hash")
-        return raw.select(digest).filter(pl.col("_hash").is_not_null())
+        return self._hashed(raw).select("_hash").filter(pl.col("_hash").is_not_null())
 
     def candidates(self, raw: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
         """Return the good rows among which duplicates are to be sought.
@@ -174,7 +177,9 @@ class CleaningPlan:
         Returns:
             `_row`, the key's columns, and the column of `latest_by` if the contract has one.
         """
-        rows = raw if hashes is None else raw.filter(among(self._key_hash, hashes))
+        rows = raw
+        if hashes is not None:
+            rows = self._hashed(raw).filter(among(pl.col("_hash"), hashes)).drop("_hash")
         wanted = dict.fromkeys(self.key)
         if isinstance(self.keep, LatestBy):
             wanted[self.keep.latest_by] = None
@@ -190,7 +195,7 @@ class CleaningPlan:
                 culprit=wanted,
             )
         for name in missing:
-            if self.contract.is_required(name):
+            if self.contract.is_required(name) and name not in self.filled_columns:
                 raise HeaderError(
                     f"The required column {self._sources[name]!r} is gone.",
                     mend=self._header_mend(self._sources[name]),
@@ -273,7 +278,14 @@ class CleaningPlan:
         """Put the values, and the texts that could not be read, beside the raw columns."""
         kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
         values, unread = self._readings
-        return raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
+        typed = raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
+        return self._transformed(typed)
+
+    def _transformed(self, typed: pl.LazyFrame) -> pl.LazyFrame:
+        """Let the contract's transforms give columns new values, one after another."""
+        for step in self._transforms:
+            typed = typed.with_columns(step.expressions)
+        return typed
 
     @cached_property
     def _readings(self) -> tuple[list[pl.Expr], list[pl.Expr]]:
@@ -343,16 +355,24 @@ class CleaningPlan:
             return self._raw(check.names[0])
         return as_json({name: self._raw(name) for name in check.names})
 
-    @cached_property
-    def _key_hash(self) -> pl.Expr:
-        """Return a hash of the key over the raw columns: null where one of its columns is."""
+    def _hashed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """Put `_hash`, a hash of the key, beside raw rows; null where the key lacks a value."""
         columns, tokens = self.contract.columns, self.contract.null_tokens
-        parts = [
-            typed_value_of(pl.col(raw), self._types[raw], columns[name], tokens).alias(name)
-            for name, raw in ((name, self._sources[name]) for name in self.key)
-        ]
-        digest = parts[0].hash() if len(parts) == 1 else pl.struct(parts).hash()
-        return pl.when(pl.all_horizontal(part.is_not_null() for part in parts)).then(digest)
+        if not any(set(self.key).intersection(step.writes) for step in self._transforms):
+            parts = [
+                typed_value_of(pl.col(raw), self._types[raw], columns[name], tokens).alias(name)
+                for name, raw in ((name, self._sources[name]) for name in self.key)
+            ]
+            return raw.with_columns(_hash_of(parts))
+        as_received = [pl.col(RAW + name).alias(name) for name in self._raw_columns]
+        key = [pl.col(name) for name in self.key]
+        return self._typed(raw).select(*TECHNICAL, *as_received, _hash_of(key))
+
+
+def _hash_of(key: Sequence[pl.Expr]) -> pl.Expr:
+    digest = key[0].hash() if len(key) == 1 else pl.struct(key).hash()
+    has_all = pl.all_horizontal(part.is_not_null() for part in key)
+    return pl.when(has_all).then(digest).alias("_hash")
 
 
 def _any_of(checks: Iterable[Check]) -> pl.Expr:

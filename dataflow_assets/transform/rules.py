@@ -51,6 +51,10 @@ REJECTS: dict[str, dict[str, str]] = {
         "too_deep": "The record is not nested too deeply to be read",
         "too_long": "The record is not too long to be read",
     },
+    "feed": {
+        "truncated": "The feed does not break off amid the entry",
+        "not_an_object": "The entry is an object, with names and values",
+    },
 }
 """What each format asks of a row that is to be read, by what is wrong where it is not so."""
 REPEATED_HEADER = "repeated_header"
