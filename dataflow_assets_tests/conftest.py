@@ -29,6 +29,7 @@ VARIABLES = (
     "DUCKDB_PATH",
     "DECLARATIONS_DIR",
     "DAGSTER_HOME",
+    "STRICT",
     "DATABASE_URL",
 )
 FOREIGN = ("AWS_", "S3_")

@@ -6,7 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,6 +21,7 @@ from dataflow_assets.errors import (
     S3UnavailableError,
     UnreadableFileError,
 )
+from dataflow_assets.extract.files import archive_bytes
 from dataflow_assets.io import leases
 from dataflow_assets.io.lake import Lake, Manifest, ReceivedFile
 from dataflow_assets.io.places import FOOTER_BYTES, S3Place
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 PREFIX = "some/lake"
 KEY = f"{PREFIX}/raw/shop/2024-01-01.parquet"
 DAY = "2024-01-01"
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
 STAMP = Manifest(data_version="v", declaration="d", run_id="r", fingerprint="f")
 PUBLISH = """
 import sys
@@ -323,3 +325,23 @@ def test_what_polars_writes_has_its_manifest(lake: Lake, tmp_path: Path) -> None
     manifest = lake.manifest("cleaned", "shop", "a")
     assert manifest is not None
     assert manifest.rows == 2
+
+
+def test_all_archived_bytes_are_brought_back_side_by_side(lake: Lake) -> None:
+    contents = [f"poll {number}".encode() for number in range(40)]
+    with lake.work_dir("first") as work:
+        archive = lake.archive("news", work)
+        paths = [archive_bytes("a.http", one, NOW, archive.folder).path for one in contents]
+        assert len({path.parent for path in paths}) < len(paths)
+        archive.keep(paths)
+        names = [archive.name_of(path) for path in paths]
+    with lake.work_dir("second") as work:
+        archive = lake.archive("news", work)
+        brought = [archive.bring(name) for name in names]
+        assert [path.read_bytes() for path in brought] == contents
+        assert [archive.name_of(path) for path in brought] == names
+        new = archive_bytes("a.http", b"new", NOW, archive.folder).path
+        archive.keep([*brought, new])
+        assert lake.archive("news", work).bring(archive.name_of(new)).read_bytes() == b"new"
+        with pytest.raises(UnreadableFileError, match="does not hold"):
+            archive.bring("archive/news/00/gone.http")

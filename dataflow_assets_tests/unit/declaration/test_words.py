@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from typing import Any
 
 import pytest
@@ -253,3 +254,62 @@ def test_a_column_may_be_called_valid_from_where_no_history_is_kept() -> None:
 def test_declarations_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Column(type="int64").type = "string"  # type: ignore[misc]
+
+
+NEWS: dict[str, Any] = {
+    "name": "news",
+    "partitions": {"every": "day", "start": "2026-01-01", "current": True},
+    "extract": {"feed": {"url": "https://example.org/feeds/news.xml?token=hidden"}},
+    "contract": {"columns": {"id": "string"}},
+}
+
+
+def test_a_feed_tells_of_now_and_shows_no_query() -> None:
+    extract = SourceDeclaration.model_validate(NEWS).extract
+    assert (extract.kind, extract.place) == ("feed", "example.org/feeds/news.xml")
+    assert extract.tells_of_now
+    assert "feed_title" in extract.known_columns
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"partitions__current": False}, "a feed says what is now: add current: true"),
+        ({"automation__last": 2}, "last counts windows that are over, which no feed fills"),
+        ({"automation__sensor": {}}, "a sensor looks for files, and a feed has none: use cron"),
+        ({"extract__feed__url": "example.org/feed"}, "is no address, such as https://"),
+        ({"extract__feed__url": "file:///etc/passwd"}, "is no address, such as https://"),
+        ({"extract__feed__url": "https://a:b@example.org/"}, "holds a user or a password"),
+        ({"extract__feed__url": "https://{partition}.example.org/"}, "is no address"),
+        ({"extract__feed__url": "https://example.org/{date}"}, "a brace that is no placeholder"),
+        ({"extract__feed__url": "https://example.org/{partition}"}, "needs partitions: {values"),
+        ({"partitions": {"values": ["a", "b"]}}, "need a {partition} in the url"),
+        ({"partitions": {"values": ["a"], "current": True}}, "belong to windows of time"),
+        (
+            {"extract__files": {"path": "x"}},
+            "give exactly one of files, rest, database, feed, not files and feed",
+        ),
+        ({"extract": {}}, "give exactly one of files, rest, database, feed, not none"),
+        ({"extract": {"fed": {}}}, "there is no kind of source 'fed'. Did you mean 'feed'?"),
+    ],
+)
+def test_what_does_not_go_with_a_feed(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(reason)):
+        SourceDeclaration.model_validate(changed(NEWS, **changes))
+
+
+def test_an_address_is_looked_at_once_it_is_filled_in() -> None:
+    waiting = changed(NEWS, extract__feed__url="{{ env.FEED_URL }}")
+    SourceDeclaration.model_validate(waiting)
+
+
+def test_feeds_of_a_list_have_addresses_of_their_own() -> None:
+    feed = SourceDeclaration.model_validate(
+        {
+            **changed(NEWS, extract__feed__url="https://example.org/{partition}.xml"),
+            "partitions": {"values": ["a.b", "c"]},
+        }
+    ).extract.feed
+    assert feed is not None
+    assert feed.url_of("a.b") == "https://example.org/a.b.xml"
+    assert feed.place_of("c") == "example.org/c.xml"
