@@ -88,8 +88,6 @@ class CleaningPlan:
         contract: As given.
         key: The columns that together identify a row.
         keep: Which of several rows with one key wins.
-        key: The contract's key.
-        keep: Which of several rows with one key wins.
         cleaned_schema: The contract's columns, evolved unknown ones, `_file`, `_version`, `_line`.
         unknown_columns: Raw columns that the contract does not name.
         missing_columns: Optional columns of the contract that the raw partition lacks: they are
