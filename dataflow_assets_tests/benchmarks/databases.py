@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.extract.database import DatabaseExtractor
 from dataflow_assets.extract.extractor import Request
 from dataflow_assets_tests import mariadb_server, postgres_server
+from dataflow_assets_tests.benchmarks.memory import peak_mb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,8 +195,7 @@ def main(way: str, system: str, rows: int) -> None:
     began = time.perf_counter()
     (archived if way == "archived" else plain)(system, rows)
     seconds = time.perf_counter() - began
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    told = {"seconds": seconds, "cpu": time.process_time(), "peak_mb": peak_mb}
+    told = {"seconds": seconds, "cpu": time.process_time(), "peak_mb": peak_mb()}
     sys.stdout.write(f"{json.dumps(told)}\n")
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from dataflow_assets.declaration.extract import Files
 from dataflow_assets.extract.files import FoundFile, Snapshot
 from dataflow_assets.extract.json import JsonReader
 from dataflow_assets_tests.benchmarks.data import CHUNK, rows_of
+from dataflow_assets_tests.benchmarks.memory import peak_mb
 
 BLOCK_BYTES = 4 << 20
 ROUNDS = 3
@@ -91,7 +91,7 @@ def measure(way: str, file: Path) -> dict[str, float]:
     """Read a file and return what that took."""
     began = time.process_time()
     rows = read_plainly(file) if way == "floor" else read_as_raw(file)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     return {"cpu": time.process_time() - began, "peak_mb": peak, "rows": rows}
 
 

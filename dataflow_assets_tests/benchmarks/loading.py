@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pydantic import SecretStr
 
 from dataflow_assets.io.postgres.warehouse import PostgresWarehouse
 from dataflow_assets.io.warehouse import EntityTable, Publication
+from dataflow_assets_tests.benchmarks.memory import peak_mb
 from dataflow_assets_tests.integration.io.publishing import ledger_row
 from dataflow_assets_tests.postgres_server import OwnServer, own_server
 
@@ -75,7 +75,7 @@ def publish(url: str, staged: Path, rows: int) -> dict[str, float]:
     began = time.perf_counter()
     warehouse.publish(KEYED, [one])
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    peak = peak_mb()
     return {"seconds": seconds, "peak_mb": peak}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from dataflow_assets.builders.receiving import Receiver
 from dataflow_assets.builders.resources import build_resources
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.settings import Settings
+from dataflow_assets_tests.benchmarks.memory import peak_mb
 from dataflow_assets_tests.http_server import Answer, Asked, serving
 
 if TYPE_CHECKING:
@@ -57,12 +57,11 @@ def extract(url: str, pages: int, data: Path) -> dict[str, float]:
     began, cpu = time.perf_counter(), time.process_time()
     with Receiver(source, stores, ["all"]) as receiver:
         received = receiver.receive("all")
-    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "seconds": time.perf_counter() - began,
         "cpu": time.process_time() - cpu,
         "rows": received.manifest.rows,
-        "peak_mb": peak_kb / 1024,
+        "peak_mb": peak_mb(),
     }
 
 

@@ -24,6 +24,7 @@ from dataflow_assets.s3 import Bucket, at_once
 from dataflow_assets.settings import Settings
 from dataflow_assets_tests.benchmarks.data import BYTES_A_ROW, FIRST_DAY, write_file
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
+from dataflow_assets_tests.benchmarks.memory import peak_mb
 from dataflow_assets_tests.s3_server import running_s3
 
 BUCKET = "benchmark"
@@ -106,7 +107,7 @@ def receive(bucket: str, folder: str, data: str) -> dict[str, float]:
     return {
         "seconds": seconds,
         "cpu": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
         "rows": received.manifest.rows,
     }
 
