@@ -206,9 +206,8 @@ def test_no_moment_becomes_another(numbers: list[int], unit: Any) -> None:  # no
         assert (value is None) == (text is not None)
         if value is not None:
             since = value - dt.datetime(1970, 1, 1, tzinfo=UTC)
-            assert (
-                since.days * 86_400 + since.seconds
-            ) * 10**6 + since.microseconds == number * 10**6 / per_second
+            microseconds = (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
+            assert microseconds * per_second == number * 10**6
 
 
 def test_typed_rows_are_judged_as_others() -> None:
