@@ -59,7 +59,7 @@ def test_a_writer_publishes_and_a_reader_reads_and_neither_may_more(
     assert generations(open_warehouse(reader)) == [("a", 0, 3)]
     with pytest.raises(WarehouseRefusedError, match="permission denied"):
         open_warehouse(reader).publish(TABLE, [publication(tmp_path, "a", 4)])
-    with pytest.raises(WarehouseRefusedError, match=r"python -m dataflow_assets\.warehouse setup"):
+    with pytest.raises(WarehouseRefusedError, match=r"dataflow-assets setup"):
         open_warehouse(writer).publish(
             WIDER, [publication(tmp_path, "a", 4, added={"note": pl.lit("x")})]
         )
