@@ -36,7 +36,7 @@ dev: $(READY) ## Open the Dagster UI with daemon and sensors, on http://127.0.0.
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev
 
 bench: $(READY) ## Measure, and print figures as ratios
-	$(BIN)/python -m dataflow_assets_tests.benchmarks
+	$(BIN)/python -m dataflow_assets_tests.benchmarks $(BENCH)
 
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-strip-extras pyproject.toml

@@ -1,7 +1,8 @@
 """``make bench``: prints what the main job takes, as ratios against a floor of the same session.
 
 Usage: ``python -m dataflow_assets_tests.benchmarks [--sizes 0.1,1,4] [--days 365]
-[--postgres-rows 3000000] [--database-rows 10000,1000000,10000000] [--small-files 10000]
+[--postgres-rows 3000000] [--lineitem-rows 1000000] [--rivals ENVIRONMENT]
+[--database-rows 10000,1000000,10000000] [--small-files 10000]
 [--folder DIR]``.
 
 The floor is Polars reading the CSV file as text into one Parquet file, with no contract, no
@@ -25,13 +26,14 @@ from dataflow_assets_tests.benchmarks import rest
 from dataflow_assets_tests.benchmarks.data import BYTES_A_ROW, FIRST_DAY, write_days, write_file
 from dataflow_assets_tests.benchmarks.databases import measure_databases
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
+from dataflow_assets_tests.benchmarks.lineitem import measure_lineitem
 from dataflow_assets_tests.benchmarks.loading import measure_loading
 from dataflow_assets_tests.benchmarks.small_files import measure_small_files
 
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = ("floor", "raw", "cleaned", "normalized")
 ROWS_A_DAY = 50
-LOADING_ROUNDS = 2
+ROUNDS = 2
 FINISHED = re.compile(r"Finished steps in process \(pid: \d+\) in ([\d.]+)(m?s)")
 
 
@@ -48,6 +50,10 @@ def main() -> None:
     parser.add_argument(
         "--database-rows", default="10000,1000000,10000000", help="rows read, with commas"
     )
+    parser.add_argument(
+        "--lineitem-rows", type=int, default=1_000_000, help="rows of TPC-H; 0: none"
+    )
+    parser.add_argument("--rivals", type=Path, help="virtual environment of dlt and Sling")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         for size in asked.sizes.split(","):
@@ -56,7 +62,10 @@ def main() -> None:
         if asked.small_files:
             measure_small_files(asked.small_files, Path(folder))
     if asked.postgres_rows:
-        say("\n".join(measure_loading(asked.postgres_rows, LOADING_ROUNDS)))
+        say("\n".join(measure_loading(asked.postgres_rows, ROUNDS)))
+    if asked.lineitem_rows:
+        asks = (asked.lineitem_rows, ROUNDS, asked.rivals, asked.folder)
+        say("\n".join(measure_lineitem(*asks)))
     rest.measure()
     for line in measure_databases([int(rows) for rows in asked.database_rows.split(",") if rows]):
         say(line)

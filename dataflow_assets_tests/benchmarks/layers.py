@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import yaml
@@ -24,6 +25,9 @@ from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.settings import Settings
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
 
+if TYPE_CHECKING:
+    from dataflow_assets.builders.stores import Stores
+
 PARTITION = "2024-01-01"
 
 
@@ -31,33 +35,43 @@ def run_layer(layer: str, file: Path, data: Path) -> dict[str, float]:
     """Run one layer and return what it took and what came of it."""
     settings = Settings(data_dir=data, files_dir=file.parent)
     stores = build_resources(settings)["stores"].open("benchmark")
-    documents = [one["attributes"] for one in yaml.safe_load_all(SOURCE)]
-    source = SourceDeclaration.model_validate(documents[0])
-    entity = EntityDeclaration.model_validate(documents[1])
+    source, entity = read_declarations(SOURCE)
     began = time.perf_counter()
     counts: dict[str, float] = {}
     if layer == "floor":
         pl.scan_csv(file, infer_schema=False).sink_parquet(data / "floor.parquet", mkdir=True)
-    elif layer == "raw":
-        with Receiver(source, stores, [PARTITION]) as receiver:
-            received = receiver.receive(PARTITION)
-        counts = {"received": received.manifest.rows}
-    elif layer == "cleaned":
-        with Cleaner(source, stores) as cleaner:
-            cleaned = cleaner.clean(PARTITION)
-        if cleaned.failure is not None:
-            raise cleaned.failure
-        counts = cleaned.counts.model_dump(exclude_none=True)
     else:
-        mappings = build_mappings(entity, {source.name: source})
-        with Normalizer(entity, mappings, source.partitions, stores) as normalizer:
-            staged = normalizer.stage(PARTITION)
-            normalizer.publish([staged])
-        counts = staged.counts.model_dump(exclude_none=True)
+        counts = make_layer(layer, source, entity, stores, PARTITION)
     seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = used.ru_utime + used.ru_stime
     return {"seconds": seconds, "cpu": cpu, "peak_mb": used.ru_maxrss / 1024, **counts}
+
+
+def read_declarations(documents: str) -> tuple[SourceDeclaration, EntityDeclaration]:
+    """Return the source and the entity of two YAML documents."""
+    source, entity = (one["attributes"] for one in yaml.safe_load_all(documents))
+    return SourceDeclaration.model_validate(source), EntityDeclaration.model_validate(entity)
+
+
+def make_layer(
+    layer: str, source: SourceDeclaration, entity: EntityDeclaration, stores: Stores, partition: str
+) -> dict[str, float]:
+    """Make one layer of one partition as a run does, and return its counts."""
+    if layer == "raw":
+        with Receiver(source, stores, [partition]) as receiver:
+            return {"received": receiver.receive(partition).manifest.rows}
+    if layer == "cleaned":
+        with Cleaner(source, stores) as cleaner:
+            cleaned = cleaner.clean(partition)
+        if cleaned.failure is not None:
+            raise cleaned.failure
+        return cleaned.counts.model_dump(exclude_none=True)
+    mappings = build_mappings(entity, {source.name: source})
+    with Normalizer(entity, mappings, source.partitions, stores) as normalizer:
+        staged = normalizer.stage(partition)
+        normalizer.publish([staged])
+    return staged.counts.model_dump(exclude_none=True)
 
 
 if __name__ == "__main__":
