@@ -27,7 +27,7 @@ from dataflow_assets_tests.benchmarks.declarations import LINEITEM
 from dataflow_assets_tests.benchmarks.layers import make_layer, read_declarations
 from dataflow_assets_tests.benchmarks.loading import SERVER
 from dataflow_assets_tests.benchmarks.rivals import left_out, rivals_ways
-from dataflow_assets_tests.benchmarks.ways import Taken, Way, run
+from dataflow_assets_tests.benchmarks.ways import Found, Taken, Way, run
 from dataflow_assets_tests.postgres_server import OwnServer, own_server
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def our_ways(server: OwnServer, place: Path) -> dict[str, Way]:
             [sys.executable, "-m", *module],
             schemas=["normalized", "dataflow"],
             table="normalized.lineitem",
-            columns=("order_key", "part_key", "line_number"),
+            columns=("order_key", "part_key", "line_number", "extended_price"),
             environment=environment,
         )
 
@@ -137,7 +137,7 @@ def measure(
     """
     (place / MADE).mkdir()
     best: dict[str, Taken] = {}
-    rows: dict[str, tuple[int, ...]] = {}
+    rows: dict[str, Found] = {}
     for turn in range(rounds):
         for name, way in ways.items():
             if way.once and turn:
@@ -148,7 +148,7 @@ def measure(
             best[name] = min(taken, best.get(name, taken), key=lambda one: one.seconds)
     if len(set(rows.values())) != 1:
         raise RuntimeError(f"rows and sums over them differ: {rows}")
-    return rows[COPIED][0], best
+    return int(rows[COPIED][0]), best
 
 
 def make_layers() -> dict[str, float | dict[str, float]]:

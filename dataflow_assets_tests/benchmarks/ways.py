@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ LAUNCH = Path(__file__).with_name("launch.py")
 MARGIN = 2_000
 """Characters of a failed command's output that are shown."""
 
+Found = tuple[Decimal | int, ...]
+"""How many rows a table has, and sums over its columns."""
+
 
 @dataclass(frozen=True)
 class Way:
@@ -32,7 +36,7 @@ class Way:
             those of the work alone, and its `layers` those of each layer.
         schemas: The schemas that it makes; they are dropped before and after.
         table: Where the rows are then.
-        columns: What that table calls the numbers of order, part and line.
+        columns: What that table calls the numbers of order, part and line, and the price.
         before: SQL that is run before the clock does.
         environment: Variables that it is given besides.
         starts_at_once: Whether the command is as good as all work, and says no seconds of its own.
@@ -42,7 +46,7 @@ class Way:
     command: Sequence[str | Path]
     schemas: Sequence[str]
     table: str
-    columns: Sequence[str] = ("l_orderkey", "l_partkey", "l_linenumber")
+    columns: Sequence[str] = ("l_orderkey", "l_partkey", "l_linenumber", "l_extendedprice")
     before: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     starts_at_once: bool = False
@@ -73,7 +77,7 @@ class Taken:
         return self.seconds if self.work is None else self.work
 
 
-def run(way: Way, url: str, folder: Path) -> tuple[Taken, tuple[int, ...]]:
+def run(way: Way, url: str, folder: Path) -> tuple[Taken, Found]:
     """Run a way from nothing to the filled table.
 
     Args:
@@ -82,10 +86,10 @@ def run(way: Way, url: str, folder: Path) -> tuple[Taken, tuple[int, ...]]:
         folder: Where it runs.
 
     Returns:
-        What it took, and the number of rows with three sums over them.
+        What it took, and the number of rows with sums over them, in hundredths.
     """
     drop = "".join(f"drop schema if exists {name} cascade;" for name in way.schemas)
-    sums = ", ".join(f"sum({name})::bigint" for name in way.columns)
+    sums = ", ".join(f"(sum({name}) * 100)::numeric(38, 0)" for name in way.columns)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"{drop}{way.before}".encode())
         connection.execute("checkpoint")
