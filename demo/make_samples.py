@@ -1,5 +1,7 @@
 """Write the demo's sample files: two made-up earthquake networks, a week, and every kind of dirt.
 
+What belongs here: files. What does not: what a server answers (`serve_samples`).
+
 The oddities are placed, not random, so that the demo's table is the same each time; each line that
 is odd says why.
 """
@@ -16,6 +18,7 @@ FIRST_DAY = dt.date(2026, 1, 5)
 DAYS = 7
 COASTAL_ROWS = 400
 ALPINE_ROWS = 150
+TODAY_ROWS = 100
 COASTAL_HEADER = "time,latitude,longitude,depth,mag,magType,id,updated,place,type"
 ALPINE_HEADER = "Nr;Zeitpunkt;ML;Breite;Länge;Ort;gespürt;Bearbeiter"
 TOWNS = ("Port Ansel", "Cape Morrow", "Saltwick", "Grey Harbour", "Fennel Bay, outer reef")
@@ -32,6 +35,19 @@ def write_samples(folder: Path) -> list[Path]:
         paths.append(_write_alpine(folder, day, offset, dice))
     paths.append(_write_late_corrections(folder, dice))
     return paths
+
+
+def write_today(folder: Path, day: dt.date) -> Path:
+    """Write a clean coastal file for the day that runs, and return its path.
+
+    A feed says what is now: so that it meets a file in the entity, there is one of now.
+    """
+    dice = random.Random(f"20260105 {day}")  # noqa: S311 - sample data, nothing secret
+    first = DAYS * COASTAL_ROWS
+    rows = [_coastal_row(day, first + row, dice, stations=True) for row in range(TODAY_ROWS)]
+    path = folder / "coastal" / f"{day:%Y-%m-%d}.csv"
+    path.write_text("\n".join([f"{COASTAL_HEADER},stations", *rows]) + "\n", encoding="utf-8")
+    return path
 
 
 def _write_coastal(folder: Path, day: dt.date, offset: int, dice: random.Random) -> Path:

@@ -1,7 +1,8 @@
-"""The demo: make sample files, run the main job on them as CI would, and show what came of it."""
+"""The demo: make sample files, serve an API and a feed, run the main job on them."""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 import shutil
@@ -9,19 +10,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from make_samples import DAYS, FIRST_DAY, write_samples
+from make_samples import DAYS, FIRST_DAY, write_samples, write_today
+from serve_samples import KEY, serving_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("DATA_DIR", ROOT / "data")).resolve()
 WAREHOUSE = Path(os.environ.get("DUCKDB_PATH", DATA / "warehouse.duckdb"))
 INBOX = Path(os.environ.get("FILES_DIR", DATA / "inbox"))
-GROUPS = ("coastal_network", "alpine_network", "seismic_events")
+LAST_DAY = FIRST_DAY + dt.timedelta(days=DAYS - 1)
+OF_THE_WEEK = ("coastal_network", "alpine_network", "island_network", "seismic_events")
+OF_TODAY = ("coastal_network", "island_network", "ocean_network", "seismic_events")
 STEP = re.compile(r" - (\w+__\w+) - (STEP_START|STEP_SUCCESS|STEP_FAILURE) - (.*)")
 COUNTS = """
     select asset, "partition", received, loaded, quarantined, duplicate, filtered
@@ -35,38 +43,53 @@ QUERY = (
 
 def main() -> int:
     """Run the demo and return the exit code."""
-    say("1. Sample files: two made-up networks, one week, dirt of every kind")
-    paths = make_files()
+    today = dt.datetime.now(dt.UTC).date()
+    say("1. Samples of four made-up networks, with dirt of every kind")
+    paths = make_files(today)
     say(f"   {len(paths)} files below {shown(INBOX)}")
-    say("2. dagster asset materialize: three layers of the whole week, in one run")
-    code = materialize()
-    if code:
-        return code
-    say("\n3. What came of it: rows per source and day")
+    with serving_samples() as url:
+        say(f"   {url}/v1/events: an API in pages, which wants a key")
+        say(f"   {url}/ocean.atom: a feed, which shows the latest events")
+        environment = {**os.environ, "SAMPLE_HOST": url, "SAMPLE_KEY": KEY}
+        say("2. dagster asset materialize: files and API, three layers of a week, in one run")
+        code = materialize(OF_THE_WEEK, FIRST_DAY, LAST_DAY, environment)
+        if code:
+            return code
+        say(f"3. The same for today, {today}, with the feed: it says nothing of days that are over")
+        code = materialize(OF_TODAY, today, today, environment)
+        if code:
+            return code
+    say("\n4. What came of it: rows per source and day")
     show_counts()
     show_next()
     return 0
 
 
-def make_files() -> list[Path]:
+def make_files(today: dt.date) -> list[Path]:
     """Write the sample files, in place of those of an earlier demo."""
     for name in ("coastal", "alpine"):
         shutil.rmtree(INBOX / name, ignore_errors=True)
-    return write_samples(INBOX)
+    return [*write_samples(INBOX), write_today(INBOX, today)]
 
 
-def materialize() -> int:
-    """Materialize the week from the command line, as CI would, and show the steps."""
-    last = FIRST_DAY.replace(day=FIRST_DAY.day + DAYS - 1)
+def materialize(
+    groups: Sequence[str], first: dt.date, last: dt.date, environment: Mapping[str, str]
+) -> int:
+    """Materialize a range of days from the command line, as CI would, and show the steps."""
     command = [
         *(sys.executable, "-m", "dagster", "asset", "materialize"),
-        *("-m", "dataflow_assets.definitions", "--partition-range", f"{FIRST_DAY}...{last}"),
-        *("--select", " or ".join(f"group:{name}" for name in GROUPS)),
+        *("-m", "dataflow_assets.definitions", "--partition-range", f"{first}...{last}"),
+        *("--select", " or ".join(f"group:{name}" for name in groups)),
     ]
     began = time.monotonic()
     lines = []
     with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as run:
         for line in run.stdout or ():
             lines.append(line)

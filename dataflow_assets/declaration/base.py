@@ -26,6 +26,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 RESERVED = re.compile(r"_|\*\Z|\^.*\$\Z", re.DOTALL)
 """How names begin that no column may have: technical ones, and what Polars takes for patterns."""
 
+TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
+"""What is filled in before a text is used, such as ``{{ env.NAME }}``."""
+
 
 def _check_column_name(name: str) -> str:
     if RESERVED.match(name):

@@ -10,15 +10,13 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
-from dataflow_assets.declaration.base import Declared
+from dataflow_assets.declaration.base import TEMPLATE, Declared
 from dataflow_assets.declaration.database import Database
 from dataflow_assets.declaration.rest import Auth, Endpoint, host_of
 from dataflow_assets.plugins import EXTRACTORS, plugin_names
 
 PLACEHOLDER = re.compile(r"\{(date):([^{}]+)\}|\{(partition)\}")
 """What a path may hold: ``{date:%Y-%m-%d}`` or ``{partition}``."""
-TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
-"""What is filled in before the path is used, such as ``{{ env.NAME }}``."""
 
 
 def check_encoding(encoding: str) -> str:

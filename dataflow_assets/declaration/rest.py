@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints, model_validator
 
-from dataflow_assets.declaration.base import Declared, Duration
+from dataflow_assets.declaration.base import TEMPLATE, Declared, Duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,8 @@ def _check_placeholders(text: str) -> str:
 
 
 def _check_url(url: str) -> str:
+    if TEMPLATE.search(url):  # it is looked at once it is filled in
+        return url
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} must begin with https:// or http://")
     if CREDENTIALS_IN_URL.match(url):
