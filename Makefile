@@ -20,7 +20,7 @@ $(READY): requirements.lock.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: $(READY) ## Make sample files, run the main job on them, show what came of it
+demo: $(READY) ## Make samples, run the main job on them, show what came of it
 	$(BIN)/python demo/run.py
 
 test: $(READY) ## Run all tests

@@ -77,7 +77,8 @@ def ocean_feed(day: dt.date) -> bytes:
         entry = ET.SubElement(feed, "entry")
         ET.SubElement(entry, "link", href=f"/events/{fields['link']}")
         _add(entry, **{name: text for name, text in fields.items() if text and name != "link"})
-    return ET.tostring(feed, encoding="utf-8", xml_declaration=True)
+    content: bytes = ET.tostring(feed, encoding="utf-8", xml_declaration=True)
+    return content
 
 
 def _ocean_entry(day: dt.date, number: int, dice: random.Random) -> dict[str, str]:

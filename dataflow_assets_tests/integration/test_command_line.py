@@ -89,7 +89,7 @@ def test_the_projects_own_declarations_pass(world: World, command: tuple[str, ..
 
     assert done.returncode == 0, done.stdout + done.stderr
     if command[1] == "list":
-        for asset in ("raw/coastal_network", "cleaned/alpine_network", "normalized/seismic_events"):
+        for asset in ("raw/coastal_network", "cleaned/ocean_network", "normalized/seismic_events"):
             assert asset in done.stdout
 
 

@@ -428,13 +428,21 @@ def test_the_keys_of_all_assets_stay_what_they_are() -> None:
     assert sorted(key.to_user_string() for key in graph.get_all_asset_keys()) == [
         "cleaned/alpine_network",
         "cleaned/coastal_network",
+        "cleaned/island_network",
+        "cleaned/ocean_network",
         "files/alpine_network",
         "files/coastal_network",
+        "files/island_network",
+        "files/ocean_network",
         "normalized/seismic_events",
         "quarantine/alpine_network",
         "quarantine/coastal_network",
+        "quarantine/island_network",
+        "quarantine/ocean_network",
         "raw/alpine_network",
         "raw/coastal_network",
+        "raw/island_network",
+        "raw/ocean_network",
     ]
 
 

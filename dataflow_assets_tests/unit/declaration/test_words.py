@@ -298,13 +298,13 @@ def test_what_does_not_go_with_a_feed(changes: dict[str, Any], reason: str) -> N
         SourceDeclaration.model_validate(changed(NEWS, **changes))
 
 
-@pytest.mark.parametrize("kind", ["feed", "rest"])
-def test_an_address_is_looked_at_once_it_is_filled_in(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "path"), [("feed", "news"), ("rest", "{begin:%s}/{end:%s}")])
+def test_an_address_is_looked_at_once_it_is_filled_in(kind: str, path: str) -> None:
     for host in ("{{ env.HOST }}", "{{ env('HOST', 'http://127.0.0.1') }}"):
-        waiting = {**NEWS, "extract": {kind: {"url": f"{host}/news"}}}
+        waiting = {**NEWS, "extract": {kind: {"url": f"{host}/{path}"}}}
         SourceDeclaration.model_validate(waiting)
-    with pytest.raises(ValidationError, match="http"):
-        SourceDeclaration.model_validate({**NEWS, "extract": {kind: {"url": "not there/news"}}})
+    with pytest.raises(ValidationError, match="https://"):
+        SourceDeclaration.model_validate({**NEWS, "extract": {kind: {"url": f"host/{path}"}}})
 
 
 def test_feeds_of_a_list_have_addresses_of_their_own() -> None:
