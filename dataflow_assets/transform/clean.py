@@ -175,9 +175,7 @@ class CleaningPlan:
         Returns:
             `_row`, the key's columns, and the column of `latest_by` if the contract has one.
         """
-        rows = raw
-        if hashes is not None:
-            rows = self._hashed(raw).filter(among(pl.col("_hash"), hashes)).drop("_hash")
+        rows = raw if hashes is None else self._repeated(raw, hashes)
         wanted = dict.fromkeys(self.key)
         if isinstance(self.keep, LatestBy):
             wanted[self.keep.latest_by] = None
@@ -353,24 +351,37 @@ class CleaningPlan:
             return self._raw(check.names[0])
         return as_json({name: self._raw(name) for name in check.names})
 
+    @cached_property
+    def _received_key(self) -> list[pl.Expr] | None:
+        """The values of the key over the raw columns; none if a transform gives one of them."""
+        if any(set(self.key).intersection(step.writes) for step in self._transforms):
+            return None
+        columns, tokens = self.contract.columns, self.contract.null_tokens
+        return [
+            typed_value_of(pl.col(raw), self._types[raw], columns[name], tokens).alias(name)
+            for name, raw in ((name, self._sources[name]) for name in self.key)
+        ]
+
     def _hashed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
         """Put `_hash`, a hash of the key, beside raw rows; null where the key lacks a value."""
-        columns, tokens = self.contract.columns, self.contract.null_tokens
-        if not any(set(self.key).intersection(step.writes) for step in self._transforms):
-            parts = [
-                typed_value_of(pl.col(raw), self._types[raw], columns[name], tokens).alias(name)
-                for name, raw in ((name, self._sources[name]) for name in self.key)
-            ]
-            return raw.with_columns(_hash_of(parts))
+        if self._received_key is not None:
+            return raw.with_columns(_hash_of(self._received_key).alias("_hash"))
         as_received = [pl.col(RAW + name).alias(name) for name in self._raw_columns]
-        key = [pl.col(name) for name in self.key]
-        return self._typed(raw).select(*TECHNICAL, *as_received, _hash_of(key))
+        key = _hash_of([pl.col(name) for name in self.key]).alias("_hash")
+        return self._typed(raw).select(*TECHNICAL, *as_received, key)
+
+    def _repeated(self, raw: pl.LazyFrame, hashes: np.ndarray) -> pl.LazyFrame:
+        """Return the raw rows whose key has one of the hashes."""
+        if self._received_key is not None:  # a plain filter, which the scan applies as it reads
+            return raw.filter(among(_hash_of(self._received_key), hashes))
+        found = self._hashed(raw).filter(among(pl.col("_hash"), hashes)).drop("_hash")
+        return found.collect(engine="streaming").lazy()
 
 
 def _hash_of(key: Sequence[pl.Expr]) -> pl.Expr:
     digest = key[0].hash() if len(key) == 1 else pl.struct(key).hash()
     has_all = pl.all_horizontal(part.is_not_null() for part in key)
-    return pl.when(has_all).then(digest).alias("_hash")
+    return pl.when(has_all).then(digest)
 
 
 def _any_of(checks: Iterable[Check]) -> pl.Expr:
