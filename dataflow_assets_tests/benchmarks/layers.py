@@ -24,6 +24,7 @@ from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.settings import Settings
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
+from dataflow_assets_tests.benchmarks.memory import peak_mb
 
 if TYPE_CHECKING:
     from dataflow_assets.builders.stores import Stores
@@ -45,7 +46,7 @@ def run_layer(layer: str, file: Path, data: Path) -> dict[str, float]:
     seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = used.ru_utime + used.ru_stime
-    return {"seconds": seconds, "cpu": cpu, "peak_mb": used.ru_maxrss / 1024, **counts}
+    return {"seconds": seconds, "cpu": cpu, "peak_mb": peak_mb(), **counts}
 
 
 def read_declarations(documents: str) -> tuple[SourceDeclaration, EntityDeclaration]:

@@ -209,7 +209,9 @@ def key_of(layer: str) -> dg.AssetKey:
 
 def test_the_command_line_finds_installed_plug_ins(gauge: World, example: Path) -> None:
     gauge.drop(f"{NEXT_DAY}.txt", LINES)
-    command = "dagster asset materialize -m dataflow_assets.definitions --select"
+    command = (
+        f"{sys.executable} -m dagster asset materialize -m dataflow_assets.definitions --select"
+    )
     done = subprocess.run(
         [*command.split(), "key:raw/gauge", "--partition", NEXT_DAY],
         env={
