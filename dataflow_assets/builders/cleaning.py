@@ -82,9 +82,14 @@ def cleaned_declaration(source: SourceDeclaration) -> str:
     return digest(CLEANED_CODE, digest_of(source.contract), *transform_stamps(source.contract))
 
 
-def cleaned_version(source: SourceDeclaration, raw: Manifest) -> str:
-    """Return the data version of what a source's declaration makes of a raw partition."""
-    return digest(raw.data_version, cleaned_declaration(source))
+def cleaned_version(declaration: str, raw: Manifest) -> str:
+    """Return the data version of what a declaration makes of a raw partition.
+
+    Args:
+        declaration: What `cleaned_declaration` returns: worked out once, not for each partition.
+        raw: The raw partition.
+    """
+    return digest(raw.data_version, declaration)
 
 
 class Cleaner(Workplace):
@@ -128,7 +133,7 @@ class Cleaner(Workplace):
         name, lake = self._source.name, self._stores.lake
         plan = self._plan_for(lake.raw_schema(name, partition))
         stamp = Manifest(
-            data_version=cleaned_version(self._source, raw),
+            data_version=cleaned_version(self._declaration, raw),
             declaration=self._declaration,
             run_id=self._stores.run_id,
             fingerprint=raw.fingerprint,

@@ -21,7 +21,7 @@ from dagster._core.storage.tags import (
     WILL_RETRY_TAG,
 )
 
-from dataflow_assets.builders.cleaning import cleaned_version
+from dataflow_assets.builders.cleaning import cleaned_declaration, cleaned_version
 from dataflow_assets.extract.files import fingerprint
 
 if TYPE_CHECKING:
@@ -110,10 +110,11 @@ def unhindered(
     ]
     if len(received) < len(keys):
         return received
+    declaration = cleaned_declaration(source)
     cleaned = {key: stores.lake.manifest("cleaned", source.name, key) for key in keys}
     published = [
         key
         for key, one in cleaned.items()
-        if one and (before := raw[key]) and one.data_version == cleaned_version(source, before)
+        if one and (before := raw[key]) and one.data_version == cleaned_version(declaration, before)
     ]
     return published if len(published) < len(keys) else []

@@ -21,6 +21,7 @@ import polars as pl
 
 from dataflow_assets.declaration.contract import LatestBy
 from dataflow_assets.errors import StorageError
+from dataflow_assets.io.warehouse import quoted
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 
 if TYPE_CHECKING:
@@ -194,8 +195,8 @@ def _losers(
     keep = plan.keep
     order = "_row" if keep == "first" else "_row DESC"
     if isinstance(keep, LatestBy):
-        order = f"{_quoted(keep.latest_by)} DESC NULLS LAST, {order}"
-    key = ", ".join(map(_quoted, plan.key))
+        order = f"{quoted(keep.latest_by)} DESC NULLS LAST, {order}"
+    key = ", ".join(map(quoted, plan.key))
     reader = connection.execute(
         f"""
         SELECT _row FROM read_parquet(?)
@@ -212,7 +213,3 @@ def _flags(batches: Iterable[np.ndarray], rows: int) -> np.ndarray | None:
     for numbers in batches:
         flags[numbers] = True
     return flags if flags.any() else None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
