@@ -11,12 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 from dataflow_assets.declaration.rest import Endpoint
 from dataflow_assets.extract.authentication import open_credentials
 from dataflow_assets.extract.csv import CsvReader
-from dataflow_assets.extract.excel import ExcelReader
 from dataflow_assets.extract.files import FileFinder, take_snapshots
 from dataflow_assets.extract.hosts import Budget, HostGuard
 from dataflow_assets.extract.http import HttpClient, Limits
-from dataflow_assets.extract.json import JsonReader
-from dataflow_assets.extract.parquet import ParquetReader
 from dataflow_assets.extract.plugin import Opening, open_plugin
 from dataflow_assets.extract.rest import RestExtractor
 
@@ -28,15 +25,6 @@ if TYPE_CHECKING:
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.extract.extractor import Extractor, Reader, Request, Surroundings
     from dataflow_assets.extract.files import Snapshot
-
-READERS: dict[str, Callable[..., Reader]] = {
-    "csv": CsvReader,
-    "tsv": CsvReader,
-    "json": JsonReader,
-    "jsonl": JsonReader,
-    "parquet": ParquetReader,
-    "excel": ExcelReader,
-}
 
 
 def open_extractor(
@@ -84,7 +72,24 @@ def _open_feed(feed: Feed, around: Surroundings) -> Extractor:
 
 def open_reader(files: Files, contract: Contract) -> Reader:
     """Return what reads bytes of the declared format."""
-    return READERS[files.format](files, contract)
+    return reader_class(files.format)(files, contract)
+
+
+def reader_class(file_format: str) -> Callable[..., Reader]:
+    """Return the class that reads a format; a library for another format is not imported."""
+    if file_format in ("json", "jsonl"):
+        from dataflow_assets.extract.json import JsonReader
+
+        return JsonReader
+    if file_format == "parquet":
+        from dataflow_assets.extract.parquet import ParquetReader
+
+        return ParquetReader
+    if file_format == "excel":
+        from dataflow_assets.extract.excel import ExcelReader
+
+        return ExcelReader
+    return CsvReader
 
 
 class FilesExtractor:

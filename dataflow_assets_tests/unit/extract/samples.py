@@ -12,7 +12,7 @@ from dataflow_assets.declaration.extract import CsvDialect, Files
 from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.extractor import raw_schema
 from dataflow_assets.extract.files import FoundFile, Snapshot
-from dataflow_assets.extract.kinds import READERS
+from dataflow_assets.extract.kinds import reader_class
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def read(
 ) -> pa.Table:
     """Return the rows of a file of any format."""
     declared = Files.model_validate({"path": "x", **files})
-    reader = READERS[declared.format](declared, promised, **(sizes or {}))
+    reader = reader_class(declared.format)(declared, promised, **(sizes or {}))
     columns = reader.schema(taken)
     tables = list(reader.rows(taken, columns))
     assert all(part.num_rows for part in tables)
