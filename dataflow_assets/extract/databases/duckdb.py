@@ -19,6 +19,7 @@ from dataflow_assets.extract.databases.session import (
     BATCH_ROWS,
     MISFIT,
     Column,
+    SqlSession,
     path_of,
     selection,
     speaking,
@@ -91,7 +92,7 @@ def open_session(
         connection.close()
 
 
-class DuckdbSession:
+class DuckdbSession(SqlSession):
     """One transaction.
 
     Args:
@@ -103,27 +104,11 @@ class DuckdbSession:
         self._connection = connection
         self._speaking = partial(speaking, url, ERRORS, _is_passing)
 
-    def quoted(self, name: str) -> str:
-        """Return a name as an identifier."""
-        return '"{}"'.format(name.replace('"', '""'))
-
     def columns(self, asked: str) -> Sequence[Column]:
         """Return the columns of a query; nothing is read."""
         with self._speaking():
             found = self._connection.execute(f"describe {asked}").fetchall()
         return [_column(str(row[0]), str(row[1]), self.quoted(str(row[0]))) for row in found]
-
-    def timeless(
-        self,
-        column: Column,
-        *,
-        counted: bool,  # noqa: ARG002 - a column's type says what its values are
-    ) -> str:
-        """Return the SQL condition under which a value is no time, or no count of it."""
-        name = self.quoted(column.name)
-        if column.moment in ("date", "timestamp", "instant"):
-            return f"({name} is null or not isfinite({name}))"
-        return f"{name} is null"
 
     def any(self, asked: str, condition: str) -> bool:
         """Return whether a query has a row that fulfils a condition."""
@@ -137,10 +122,10 @@ class DuckdbSession:
         self, asked: str, columns: Sequence[Column], condition: str | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query, as DuckDB finds them."""
-        query = selection(self, asked, columns, "to_json(q)::varchar")
+        query = selection(self, asked, columns, condition, row="to_json(q)::varchar")
         schema = pa.schema([*(pa.field(one.name, one.type) for one in columns), MISFIT])
         with self._speaking():
-            self._connection.execute(f"{query} where {condition}" if condition else query)
+            self._connection.execute(query)
             for batch in self._connection.to_arrow_reader(BATCH_ROWS):
                 arrays = [
                     array.cast(field.type)

@@ -23,6 +23,7 @@ from dataflow_assets.extract.databases.mysql_rows import fields_of, rows_of
 from dataflow_assets.extract.databases.session import (
     CONNECT_TIMEOUT_S,
     Column,
+    SqlSession,
     selection,
     speaking,
 )
@@ -144,7 +145,7 @@ def _settings(connection: pymysql.Connection, timeout: dt.timedelta) -> Iterator
     yield "start transaction with consistent snapshot, read only"
 
 
-class MysqlSession:
+class MysqlSession(SqlSession):
     """One transaction.
 
     Args:
@@ -189,11 +190,9 @@ class MysqlSession:
         self, asked: str, columns: Sequence[Column], condition: str | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query, as the server sends them."""
-        query = selection(self, asked, columns)
+        query = selection(self, asked, columns, condition)
         with self._speaking():
-            for texts in rows_of(
-                self._connection, f"{query} where {condition}" if condition else query
-            ):
+            for texts in rows_of(self._connection, query):
                 yield batch_of(columns, texts, fit_texts)
 
 

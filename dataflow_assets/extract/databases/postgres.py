@@ -28,6 +28,7 @@ from dataflow_assets.extract.databases.session import (
     KEEPALIVES,
     MISFIT,
     Column,
+    SqlSession,
     selection,
     speaking,
 )
@@ -150,7 +151,7 @@ def _settings(timeout: dt.timedelta) -> Iterator[str]:
     yield "set local bytea_output = 'hex'"
 
 
-class PostgresSession:
+class PostgresSession(SqlSession):
     """One transaction.
 
     Args:
@@ -162,27 +163,11 @@ class PostgresSession:
         self._cursor = cursor
         self._speaking = partial(speaking, url, ERRORS, _is_passing)
 
-    def quoted(self, name: str) -> str:
-        """Return a name as an identifier."""
-        return '"{}"'.format(name.replace('"', '""'))
-
     def columns(self, asked: str) -> Sequence[Column]:
         """Return the columns of a query; the server plans it and reads nothing."""
         with self._speaking():
             schema = self._cursor.adbc_execute_schema(f"select * from ({asked}) as q")
         return [_column(found, self.quoted(found.name)) for found in schema]
-
-    def timeless(
-        self,
-        column: Column,
-        *,
-        counted: bool,  # noqa: ARG002 - a column's type says what its values are
-    ) -> str:
-        """Return the SQL condition under which a value is no time, or no count of it."""
-        name = self.quoted(column.name)
-        if column.moment in ("date", "timestamp", "instant"):
-            return f"({name} is null or not isfinite({name}))"
-        return f"{name} is null"
 
     def any(self, asked: str, condition: str) -> bool:
         """Return whether a query has a row that fulfils a condition."""
@@ -195,12 +180,12 @@ class PostgresSession:
         self, asked: str, columns: Sequence[Column], condition: str | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query, as the server sends them."""
-        query = selection(self, asked, columns, "row_to_json(q)::text")
+        query = selection(self, asked, columns, condition, row="row_to_json(q)::text")
         schema = pa.schema([*(pa.field(one.name, one.type) for one in columns), MISFIT])
         option = adbc_driver_postgresql.StatementOptions.BATCH_SIZE_HINT_BYTES
         with self._speaking():
             self._cursor.adbc_statement.set_options(**{option.value: str(BATCH_BYTES)})
-            self._cursor.execute(f"{query} where {condition}" if condition else query)
+            self._cursor.execute(query)
             for batch in self._cursor.fetch_record_batch():
                 yield pa.RecordBatch.from_arrays(
                     [

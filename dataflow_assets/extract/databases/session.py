@@ -85,6 +85,26 @@ class Session(Protocol):
         """Yield the rows of a query as batches of the columns' types, and `MISFIT`."""
 
 
+class SqlSession:
+    """What most systems write alike: quotes, and values that are no time."""
+
+    def quoted(self, name: str) -> str:
+        """Return a name as an identifier."""
+        return '"{}"'.format(name.replace('"', '""'))
+
+    def timeless(
+        self,
+        column: Column,
+        *,
+        counted: bool,  # noqa: ARG002 - a column's type says what its values are
+    ) -> str:
+        """Return the SQL condition under which a value is no time, or no count of it."""
+        name = self.quoted(column.name)
+        if column.moment in ("date", "timestamp", "instant"):
+            return f"({name} is null or not isfinite({name}))"
+        return f"{name} is null"
+
+
 class Open(Protocol):
     """Opens a session: what each system's module has."""
 
@@ -202,7 +222,12 @@ def refused(url: DatabaseUrl, said: str, *, mend: str | None = None) -> SourceRe
 
 
 def selection(
-    session: Session, asked: str, columns: Sequence[Column], row: str | None = None
+    session: SqlSession,
+    asked: str,
+    columns: Sequence[Column],
+    condition: str | None,
+    *,
+    row: str | None = None,
 ) -> str:
     """Return the query that reads columns in a form that the driver hands over exactly.
 
@@ -210,6 +235,7 @@ def selection(
         session: The database.
         asked: What to read.
         columns: Its columns.
+        condition: Which of its rows; none: all.
         row: The SQL expression for the text of a whole row `q`, where `MISFIT` is read too.
     """
     items = [
@@ -225,7 +251,8 @@ def selection(
         misfits = " or ".join(column.misfit for column in columns if column.misfit)
         text = f"case when {misfits} then {row} end" if misfits else "cast(null as varchar)"
         named.append(f"{text} as {session.quoted(MISFIT.name)}")
-    return f"select {', '.join(named)} from ({asked}) as q"
+    query = f"select {', '.join(named)} from ({asked}) as q"
+    return f"{query} where {condition}" if condition else query
 
 
 def path_of(url: DatabaseUrl, files: Path | S3Address) -> Path:

@@ -23,6 +23,7 @@ from dataflow_assets.extract.databases.fitting import batch_of, fit_values
 from dataflow_assets.extract.databases.session import (
     BATCH_ROWS,
     Column,
+    SqlSession,
     path_of,
     selection,
     speaking,
@@ -81,7 +82,7 @@ def _text(content: bytes) -> str | bytes:
         return content
 
 
-class SqliteSession:
+class SqliteSession(SqlSession):
     """One transaction.
 
     Args:
@@ -92,10 +93,6 @@ class SqliteSession:
     def __init__(self, connection: sqlite3.Connection, url: DatabaseUrl) -> None:
         self._connection = connection
         self._speaking = partial(speaking, url, ERRORS, _is_passing)
-
-    def quoted(self, name: str) -> str:
-        """Return a name as an identifier."""
-        return '"{}"'.format(name.replace('"', '""'))
 
     def columns(self, asked: str) -> Sequence[Column]:
         """Return the columns of a query, with the types that its tables declare."""
@@ -122,9 +119,7 @@ class SqliteSession:
         self, asked: str, columns: Sequence[Column], condition: str | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query, as SQLite finds them."""
-        query = selection(self, asked, columns)
-        query = f"{query} where {condition}" if condition else query
-        for rows in self._fetched(query):
+        for rows in self._fetched(selection(self, asked, columns, condition)):
             yield batch_of(columns, list(zip(*rows, strict=True)), fit_values)
 
     def _fetched(self, query: str) -> Iterator[list[tuple[Any, ...]]]:
