@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.breakers import breaker_metadata
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
-from dataflow_assets.extract.extractor import Request, raw_schema, union_of
+from dataflow_assets.extract.extractor import Request, raw_schema, rows_of_all, union_of
 from dataflow_assets.extract.files import FoundFile, Snapshot, fingerprint, member_version
 from dataflow_assets.extract.kinds import open_extractor
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
@@ -26,7 +27,7 @@ from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 from dataflow_assets.plugins import EXTRACTORS, plugin_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from dataflow_assets.builders.stores import Stores
@@ -130,13 +131,7 @@ class Receiver(Workplace):
     ) -> Manifest:
         columns = self._columns(snapshots)
         with RawWriter(staged, raw_schema(columns)) as writer:
-            files = tuple(
-                file
-                for shot in snapshots
-                for file in _write_rows(
-                    self._extractor.reader, shot, columns, writer, archive.name_of(shot.path)
-                )
-            )
+            files = _write_rows(self._extractor.reader, snapshots, columns, writer, archive)
             rows = sum(file.rows for file in files)
             manifest = stamp.model_copy(
                 update={
@@ -217,34 +212,46 @@ def _gone(before: Manifest | None, now: Manifest) -> tuple[str, ...]:
 
 def _write_rows(
     reader: Reader,
-    snapshot: Snapshot,
+    snapshots: Sequence[Snapshot],
     columns: pa.Schema,
     writer: RawWriter,
-    archived: str,
+    archive: Archive,
 ) -> tuple[ReceivedFile, ...]:
-    """Write the rows of a file, and return what it holds: itself, or an archive's members."""
-    whole = ReceivedFile(
-        name=snapshot.file.name,
-        version=snapshot.version,
+    """Write the rows of files, and return what was received: the files, or archives' members."""
+    members: list[dict[str, ReceivedFile]] = [{} for _ in snapshots]
+    for places, table in rows_of_all(reader, snapshots, columns):
+        writer.write(table)
+        owners = {snapshots[place].file.name: place for place in places}
+        for name, rows, rejected in _count_rows(table):
+            place = owners[name] if len(places) > 1 else places[0]
+            known = members[place].get(name) or _received(snapshots[place], name, archive)
+            members[place][name] = known.model_copy(
+                update={"rows": known.rows + rows, "rejected": known.rejected + rejected}
+            )
+    received: list[ReceivedFile] = []
+    for shot, files in zip(snapshots, members, strict=True):
+        received += files.values() or [_received(shot, shot.file.name, archive)]
+    return tuple(received)
+
+
+def _count_rows(table: pa.Table) -> Iterator[tuple[str, int, int]]:
+    """Yield for each file in a table its name, its rows, and how many of them were rejected."""
+    names = table.column("_file")
+    rejected = names.filter(pc.is_valid(table.column("_reject")))
+    rejects = {one["values"]: one["counts"] for one in rejected.value_counts().to_pylist()}
+    for one in names.value_counts().to_pylist():
+        yield one["values"], one["counts"], rejects.get(one["values"], 0)
+
+
+def _received(snapshot: Snapshot, name: str, archive: Archive) -> ReceivedFile:
+    """Return a file, or a member of it, of which no row has been counted yet."""
+    return ReceivedFile(
+        name=name,
+        version=member_version(snapshot, name),
         size=snapshot.file.size,
         mtime_ns=snapshot.file.mtime_ns,
-        archived=archived,
+        archived=archive.name_of(snapshot.path),
     )
-    members: dict[str, ReceivedFile] = {}
-    table: pa.Table
-    for table in reader.rows(snapshot, columns):
-        writer.write(table)
-        name = table.column("_file")[0].as_py()
-        one = members.get(name, whole)
-        members[name] = one.model_copy(
-            update={
-                "name": name,
-                "version": member_version(snapshot, name),
-                "rows": one.rows + table.num_rows,
-                "rejected": one.rejected + table.num_rows - table.column("_reject").null_count,
-            }
-        )
-    return tuple(members.values()) or (whole,)
 
 
 def _refuse_vanished(

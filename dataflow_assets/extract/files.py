@@ -54,8 +54,7 @@ DATE_CODES = {
 """How a strptime code looks; whether the digits make a date is left to strptime itself."""
 
 COPY_BYTES = 1 << 20
-SMALL_BYTES = 8 << 20
-SMALL_OBJECT_BYTES = 4 << 20
+SMALL_BYTES = 4 << 20
 VERSION_DIGITS = 16
 
 
@@ -442,6 +441,7 @@ def take_snapshots(
     """Copy the bytes of files into the archive; see `take_snapshot`.
 
     Small ones on S3 are asked for side by side, and big ones in parts: memory is bounded by both.
+    Side by side, files of a folder would take longer: the folder of the archive is one for all.
 
     Args:
         files: The files as they were found.
@@ -449,7 +449,7 @@ def take_snapshots(
         stays: Whether the folder is where the bytes stay. What comes from S3 and goes on to S3 need
             not survive a crash of the machine in between.
     """
-    small = [file for file in files if _is_small_object(file)]
+    small = [file for file in files if isinstance(file.path, Address) and file.size <= SMALL_BYTES]
 
     def take(file: FoundFile) -> Snapshot:
         if isinstance(file.path, Address):
@@ -483,10 +483,6 @@ def archive_bytes(
             draft.write(content)
             draft.publish(snapshot.path, synced=stays)
     return snapshot
-
-
-def _is_small_object(file: FoundFile) -> bool:
-    return isinstance(file.path, Address) and file.size <= SMALL_OBJECT_BYTES
 
 
 def take_snapshot(file: FoundFile, archive: Path) -> Snapshot:
@@ -523,7 +519,7 @@ def _archive_object(file: FoundFile, address: Address, archive: Path, *, stays: 
     found = Listed(address.key, file.size, file.etag, dt.datetime.now(dt.UTC))
     bucket = open_bucket(address.bucket)
     with Draft(archive) as draft:
-        if _is_small_object(file):
+        if file.size <= SMALL_BYTES:
             content = bucket.range(found, 0, file.size)
             digest = None if content is None else hashlib.sha256(content).hexdigest()
             draft.write(content or b"")

@@ -410,7 +410,13 @@ def is_utf8(content: bytes, size: int) -> bool:
         array.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    return True
+    return marks.is_regular and not marks.insides(0, begins).any()
+
+
+def are_whole(content: bytes, grammar: Grammar, begins: Positions) -> bool:
+    """Whether every quote of a text plays its part, and none is open at these places."""
+    marks = _Marks(content, grammar, last=True)
+    return marks.is_regular and not marks.insides(0, begins).any()
 
 
 def double_escapes(content: bytes, grammar: Grammar) -> bytes:

@@ -105,7 +105,8 @@ class JsonReader:
                 text = self._text(stream)
                 origin = (member.name, member_version(snapshot, member.name))
                 tables = _Tables(self._members, text, schema, origin)
-                yield from overlap(self._frames(text, member), tables.make)
+                made = overlap(self._frames(text, member), tables.make)
+                yield from (table for table in made if table.num_rows)
 
     def _text(self, stream: BinaryIO) -> Utf8Reader:
         return Utf8Reader(stream, self._files.document.encoding)

@@ -1,4 +1,4 @@
-"""Making tables of blocks in threads, a few ahead of whoever takes them.
+"""Making things of blocks in threads, a few ahead of whoever takes them.
 
 What belongs here: keeping a few blocks under way, in order. What does not: what is done to a block.
 """
@@ -13,38 +13,30 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import pyarrow as pa
-
     Block = TypeVar("Block")
+    Made = TypeVar("Made")
 
 THREADS = 2
 LOOK_AHEAD = 2
 
 
-def overlap(blocks: Iterable[Block], make: Callable[[Block], pa.Table]) -> Iterator[pa.Table]:
-    """Yield the tables made of blocks, in order, none of them empty.
+def overlap(blocks: Iterable[Block], make: Callable[[Block], Made]) -> Iterator[Made]:
+    """Yield what is made of blocks, in order.
 
     Args:
-        blocks: What tables are made of; read in the calling thread.
-        make: Makes a table of a block; safe to be called from several threads.
+        blocks: Read in the calling thread.
+        make: Makes something of a block; safe to be called from several threads.
     """
     rest = iter(blocks)
     first = list(islice(rest, 2))
     if len(first) < 2:  # noqa: PLR2004 - threads would cost more than one block
-        tables = (make(block) for block in first)
-        yield from (table for table in tables if table.num_rows)
+        yield from map(make, first)
         return
-    waiting: deque[Future[pa.Table]] = deque()
+    waiting: deque[Future[Made]] = deque()
     with ThreadPoolExecutor(THREADS, "blocks") as pool:
         for block in chain(first, rest):
             waiting.append(pool.submit(make, block))
             if len(waiting) > LOOK_AHEAD:
-                yield from _not_empty(waiting.popleft())
+                yield waiting.popleft().result()
         while waiting:
-            yield from _not_empty(waiting.popleft())
-
-
-def _not_empty(future: Future[pa.Table]) -> Iterator[pa.Table]:
-    table = future.result()
-    if table.num_rows:
-        yield table
+            yield waiting.popleft().result()

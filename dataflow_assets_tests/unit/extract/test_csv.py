@@ -10,7 +10,7 @@ import pytest
 
 from dataflow_assets.declaration.extract import CsvDialect, Files
 from dataflow_assets.errors import ConservationError, HeaderError
-from dataflow_assets.extract.csv import CsvReader, guess_delimiter
+from dataflow_assets.extract.csv import CsvReader
 from dataflow_assets.extract.extractor import raw_schema
 from dataflow_assets_tests.unit.extract.samples import (
     ANY,
@@ -278,8 +278,3 @@ def test_whoever_stops_reading_leaves_nothing_behind(tmp_path: Path) -> None:
     assert isinstance(next(rows), pa.Table)
     del rows
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("csv")]
-
-
-@pytest.mark.parametrize(("line", "mark"), [("a;b,c;d", ";"), ("a\tb", "\t"), ("a", None)])
-def test_delimiters_are_guessed(line: str, mark: str | None) -> None:
-    assert guess_delimiter(line) == mark
