@@ -410,7 +410,7 @@ def is_utf8(content: bytes, size: int) -> bool:
         array.validate(full=True)
     except pa.ArrowInvalid:
         return False
-    return marks.is_regular and not marks.insides(0, begins).any()
+    return True
 
 
 def are_whole(content: bytes, grammar: Grammar, begins: Positions) -> bool:

@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEADERS = [b"id,b\n", b"id,b\r\n", b'"id","b"\n', b"\xef\xbb\xbfid,b\n", b"id,b,c\n", b"\nid,b\n"]
-FIELDS = [b"1", b"", b"x y", b'"q"', b'"a,b"', b'"a\nb"', b'"open', b'st"ray', b'"c""d"', b"\\"]
+FIELDS = [
+    b"1",
+    b"",
+    b"x y",
+    b'"q"',
+    b'"a,b"',
+    b'"a\nb"',
+    b'"open',
+    b'end"',
+    b'st"ray',
+    b'"c""d"',
+    b"\\",
+]
 FIELDS += ["ä".encode(), b"\xe4", b"\0", b"id", b"\xef\xbb\xbf"]
 ROWS = st.lists(
     st.lists(st.sampled_from(FIELDS), max_size=4).map(b",".join)
@@ -55,7 +67,7 @@ def write(folder: Path, contents: Sequence[bytes]) -> list[Any]:
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(CONTENTS, min_size=2, max_size=6), st.sampled_from([1, 12, 1 << 20]), DIALECTS)
 @example([b"id,b\n1,2", b"id,b\n3,4\n"], 1 << 20, {})
-@example([b'id,b\n1,"open\n', b'id,b\n3,"4\n'], 1 << 20, {})
+@example([b'id,b\n1,"open\n', b'id,b\n3,4"\n'], 1 << 20, {})
 @example([b"id,b\n", b"id,b\n1,2\n", b"id,b\n"], 1 << 20, {})
 def test_together_files_give_what_each_gives(
     tmp_path: Path, contents: list[bytes], block_bytes: int, dialect: dict[str, Any]
