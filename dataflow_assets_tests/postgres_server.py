@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+
+from dataflow_assets_tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,7 +75,7 @@ class OwnServer(Server):
 
         self._wheel = get_server(folder, start=False)
         self._folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
         self._wheel.ensure_pgdata_inited()  # as root, for a user that it makes
         told = {
@@ -131,10 +132,3 @@ def any_server() -> Iterator[Server]:
     else:
         with own_server() as server:
             yield server
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from typing_extensions import override
 
+from dataflow_assets_tests.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -196,13 +198,6 @@ def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iter
             yield
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # nothing of it is wanted any more
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens at."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _try_until_done(work: Callable[[], None]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflow_assets.components.loading import PACKAGE
+from dataflow_assets_tests.ports import free_port
 from dataflow_assets_tests.scenario import make_template
 
 if TYPE_CHECKING:
@@ -109,17 +109,10 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @contextmanager
 def installation(root: Path) -> Iterator[Installation]:
     """Install in an empty folder, materialize the samples' week, and serve the UI with daemon."""
-    port = _free_port()
+    port = free_port()
     made = Installation(make_template(root), f"http://127.0.0.1:{port}")
     shutil.copytree(PACKAGE / "defs", root / "defs", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (root / "defs").rglob("*.yaml"):  # the same sensors, but less patient ones

@@ -22,8 +22,9 @@ import pytest
 import yaml
 
 from dataflow_assets_tests.e2e.server import BIN, ROOT
+from dataflow_assets_tests.ports import free_port
 from dataflow_assets_tests.postgres_server import own_server
-from dataflow_assets_tests.s3_server import free_port, running_s3
+from dataflow_assets_tests.s3_server import running_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
