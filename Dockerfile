@@ -4,15 +4,16 @@ ARG PYTHON=3.12
 FROM python:${PYTHON}-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /venv
-COPY requirements.runtime.lock.txt /build/
-RUN /venv/bin/pip install --require-hashes -r /build/requirements.runtime.lock.txt
-COPY pyproject.toml README.md /build/
-COPY dataflow_assets /build/dataflow_assets
+WORKDIR /build
+COPY requirements.runtime.lock.txt ./
+RUN /venv/bin/pip install --require-hashes -r requirements.runtime.lock.txt
+COPY pyproject.toml README.md ./
+COPY dataflow_assets dataflow_assets
 # The build backend is used here and left behind: the image holds what runs, no more.
 RUN python -m venv /tools \
     && /tools/bin/pip install "hatchling>=1.27" \
-    && /tools/bin/python -m hatchling build -d /build -t wheel /build/dist \
-    && /venv/bin/pip install --no-deps /build/dist/*.whl
+    && /tools/bin/python -m hatchling build -t wheel -d dist \
+    && /venv/bin/pip install --no-deps dist/*.whl
 
 FROM python:${PYTHON}-slim
 RUN useradd --uid 10001 --create-home --home-dir /home/dataflow dataflow \
