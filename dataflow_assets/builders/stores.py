@@ -7,13 +7,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import BaseModel
+
 from dataflow_assets.extract.extractor import Surroundings
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
-
-    from pydantic import BaseModel
 
     from dataflow_assets.io.lake import Lake
     from dataflow_assets.io.warehouse import Warehouse
@@ -80,10 +80,16 @@ def digest(*parts: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
 
 def digest_of(*declared: BaseModel) -> str:
     """Return a digest of what declarations say, leaving out what only people read."""
-    return digest(*(_meaning(model.model_dump(mode="json")) for model in declared))
+    return digest(*(_meaning(model, model.model_dump(mode="json")) for model in declared))
 
 
-def _meaning(value: Any) -> Any:  # noqa: ANN401 - nested JSON
-    if isinstance(value, dict):
-        return {key: _meaning(item) for key, item in value.items() if key != "description"}
-    return value
+def _meaning(declared: Any, written: Any) -> Any:  # noqa: ANN401 - nested models, and their JSON
+    """Leave out descriptions, but not what a map calls so, such as a column of that name."""
+    if isinstance(declared, BaseModel):
+        words = {word: item for word, item in written.items() if word != "description"}
+        return {word: _meaning(getattr(declared, word), item) for word, item in words.items()}
+    if isinstance(declared, dict):
+        return {key: _meaning(declared[key], item) for key, item in written.items()}
+    if isinstance(declared, list | tuple):
+        return [_meaning(*both) for both in zip(declared, written, strict=True)]
+    return written

@@ -151,6 +151,8 @@ def _below(annotation: Any, step: str) -> Any:  # noqa: ANN401 - annotations hav
                     return field.annotation
         if typing.get_origin(one) in (dict, AbstractMapping):
             return typing.get_args(one)[1]
+        if typing.get_origin(one) is tuple and step.isdigit():
+            return typing.get_args(one)[0]
     return annotation  # a member of a union, which is no word of the YAML
 
 

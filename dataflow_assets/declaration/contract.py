@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from dataflow_assets.declaration.base import ColumnName, Declared, Name, ShortlyDeclared
+from dataflow_assets.declaration.base import ColumnName, Declared, Name
 from dataflow_assets.declaration.partitions import check_timezone
+from dataflow_assets.declaration.reading import Reading
 
 SIMPLE_TYPES = (
     "string",
@@ -55,8 +56,8 @@ def check_type(kind: str) -> str:
     raise ValueError(f"{kind!r} is no type; allowed are {allowed} and decimal(precision, scale)")
 
 
-class Column(ShortlyDeclared):
-    """A column that the source promises.
+class Column(Reading):
+    """A column that the source promises; the words of `Reading` say more of how its text is read.
 
     Attributes:
         type: One of the simple types, or ``decimal(precision, scale)``.
@@ -122,6 +123,16 @@ class Column(ShortlyDeclared):
         for pair in self.formats if self.type == "boolean" else ():
             if len(pair.split("/")) != 2 or not all(pair.split("/")):  # noqa: PLR2004 - a pair
                 raise ValueError(f"{pair!r} is no pair of words for true and false, such as yes/no")
+        return self
+
+    @model_validator(mode="after")
+    def _no_word_is_true_and_false(self) -> Self:
+        if self.type == "boolean" and self.formats:
+            pairs = [pair.lower() if self.ignore_case else pair for pair in self.formats]
+            true, false = zip(*(pair.split("/") for pair in pairs), strict=True)
+            both = sorted(set(true).intersection(false))
+            if both:
+                raise ValueError(f"{both[0]!r} stands for true and for false")
         return self
 
 
@@ -203,6 +214,23 @@ class Contract(Declared):
         names = [column.source_name or name for name, column in self.columns.items()]
         if len(set(names)) != len(names):
             raise ValueError("two columns have the same source_name")
+        return self
+
+    @model_validator(mode="after")
+    def _zones_stand_in_columns(self) -> Self:
+        for name, column in self.columns.items():
+            zone = self.columns.get(column.timezone_from or name)
+            if zone is None:
+                known = ", ".join(self.columns)
+                raise ValueError(
+                    f"timezone_from of {name} names {column.timezone_from!r}, which is no column; "
+                    f"columns are {known}"
+                )
+            if column.timezone_from is not None and zone.type != "string":
+                raise ValueError(
+                    f"timezone_from of {name} names {column.timezone_from!r}, a {zone.type}; names "
+                    f"of zones are a string"
+                )
         return self
 
     def is_required(self, name: str) -> bool:

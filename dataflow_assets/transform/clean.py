@@ -25,7 +25,7 @@ from dataflow_assets.declaration.contract import Column, LatestBy
 from dataflow_assets.errors import HeaderError
 from dataflow_assets.texts import text_expression
 from dataflow_assets.transform.findings import as_json, reasons
-from dataflow_assets.transform.parse import text_of
+from dataflow_assets.transform.parse import default_of, text_of
 from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
@@ -38,7 +38,6 @@ from dataflow_assets.transform.rules import (
     unknown_check,
 )
 from dataflow_assets.transform.typed import typed_unread_of, typed_value_of
-from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -289,16 +288,27 @@ class CleaningPlan:
         tokens = self.contract.null_tokens
         values, unread = [], []
         for name, column in self.contract.columns.items():
-            value, rest = pl.lit(None, polars_type(column.type)), NO_TEXT
+            value, rest = default_of(column), NO_TEXT
             if name not in self.missing_columns:
                 source = self._sources[name]
+                value = self._typed_value(name, RAW)
                 field, dtype = pl.col(RAW + source), self._types[source]
-                value = typed_value_of(field, dtype, column, tokens)
                 rest = typed_unread_of(field, pl.col(name), dtype, column, tokens)
             values.append(value.alias(name))
-            if column.type != "string":
+            if column.type != "string" or column.refuses_texts:
                 unread.append(rest.alias(UNREAD + name))
         return values, unread
+
+    def _typed_value(self, name: str, prefix: str = "") -> pl.Expr:
+        """Return the value of a column that was received, over raw columns of a prefix."""
+        column, source = self.contract.columns[name], self._sources[name]
+        zones = None
+        if column.timezone_from in self.missing_columns:
+            zones = NO_TEXT
+        elif column.timezone_from is not None:
+            zones = self._typed_value(column.timezone_from, prefix)
+        field, dtype = pl.col(prefix + source), self._types[source]
+        return typed_value_of(field, dtype, column, self.contract.null_tokens, zones)
 
     def _raw(self, name: str) -> pl.Expr:
         """Return the raw text of a contract's column; null where the partition lacks it."""
@@ -356,11 +366,7 @@ class CleaningPlan:
         """The values of the key over the raw columns; none if a transform gives one of them."""
         if any(set(self.key).intersection(step.writes) for step in self._transforms):
             return None
-        columns, tokens = self.contract.columns, self.contract.null_tokens
-        return [
-            typed_value_of(pl.col(raw), self._types[raw], columns[name], tokens).alias(name)
-            for name, raw in ((name, self._sources[name]) for name in self.key)
-        ]
+        return [self._typed_value(name).alias(name) for name in self.key]
 
     def _hashed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
         """Put `_hash`, a hash of the key, beside raw rows; null where the key lacks a value."""

@@ -1,14 +1,16 @@
 """From the text of a field to a typed value, or to null where the text is no such value.
 
-What belongs here: trimming, null tokens, and one parser per declared type, as Polars expressions
-that work on any number of rows at once. What does not: what becomes of a row whose text does not
-parse; that is `rules`.
+What belongs here: trimming, null tokens, defaults, and one parser per declared type, as Polars
+expressions that work on any number of rows at once. What does not: clean-up steps (`steps`), marks
+of numbers (`numbers`), clocks (`zones`), and what becomes of a row whose text does not parse; that
+is `rules`.
 
 Texts are read strictly and never guessed at. Whole numbers are digits with an optional sign;
 numbers are finite (`NaN` and `inf` are no values; list them in `null_tokens` where they mean none);
 decimals have no more digits after the point than declared and no exponent; dates lie in the years 1
-to 9999, and so do timestamps; a local time that the clock skips or shows twice is no value.
-Timestamps have microseconds: further digits are cut off. A leap second is the second after it.
+to 9999, and so do timestamps; a local time that the clock skips or shows twice is no value, unless
+the column says what is meant. The first format that fits a text decides what it says. Timestamps
+have microseconds: further digits are cut off. A leap second is the second after it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from dataflow_assets.errors import DeclarationError
-from dataflow_assets.transform.types import polars_type
+from dataflow_assets.transform.numbers import number_of, reads_plainly
+from dataflow_assets.transform.steps import REFUSED, steps_of
+from dataflow_assets.transform.types import literal, polars_type
+from dataflow_assets.transform.zones import by_zone, in_zone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,35 +61,60 @@ YEARS: dict[pl.DataType, tuple[dt.date, dt.date]] = {
     UTC: (dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)),
 }
 """The years 1 to 9999, by type."""
+NO_MOMENT = pl.Series([2**63 - 1]).cast(UTC)
+"""Stands for a local time that is read but no moment, so that no other format is tried on it."""
 
 
 def text_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
-    """Return the text of a field: trimmed if declared so, and null where it means no value.
+    """Return the text of a field: cleaned up as declared, and null where it means no value.
+
+    Null tokens are looked for before the clean-up steps and after them; so is white space around.
 
     Args:
         raw: The field as received, a string.
         column: What the contract says about it.
         null_tokens: The contract's null tokens; the column's own take their place.
     """
+    text = _meant(raw, column, null_tokens)
+    if not column.clean:
+        return text
+    stepped = text.map_batches(steps_of(column), return_dtype=pl.String, is_elementwise=True)
+    return _meant(stepped, column, null_tokens)
+
+
+def _meant(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
+    """Trim texts if declared so, and drop null tokens."""
     tokens = null_tokens if column.null_tokens is None else column.null_tokens
     text = raw.str.strip_chars() if column.trim else raw
     if not tokens:
         return text
-    means_none = text == tokens[0] if len(tokens) == 1 else text.is_in(list(tokens))
+    compared = text
+    if column.ignore_case:
+        compared, tokens = text.str.to_lowercase(), _lowered(tokens)
+    means_none = compared == tokens[0] if len(tokens) == 1 else compared.is_in(list(tokens))
     return pl.when(~means_none).then(text)
 
 
-def value_of(raw: pl.Expr, column: Column, null_tokens: Sequence[str]) -> pl.Expr:
+def _lowered(texts: Sequence[str]) -> Sequence[str]:
+    """Return texts in lower case as Polars writes it, which is not always as Python does."""
+    return pl.Series(texts, dtype=pl.String).str.to_lowercase().to_list()
+
+
+def value_of(
+    raw: pl.Expr, column: Column, null_tokens: Sequence[str], zones: pl.Expr | None = None
+) -> pl.Expr:
     """Return the value of a field in the column's type; null where there is none to be read.
 
     Args:
         raw: The field as received, a string.
         column: What the contract says about it.
         null_tokens: The contract's null tokens; the column's own take their place.
+        zones: The zone of each row, where another column says it.
     """
-    read = _text_reader if column.type == "string" else reader_of
+    if zones is not None:
+        return by_zone(raw, zones, lambda zone: reader_of(column.in_zone(zone), null_tokens))
     return raw.map_batches(
-        read(column, null_tokens), return_dtype=polars_type(column.type), is_elementwise=True
+        reader_of(column, null_tokens), return_dtype=polars_type(column.type), is_elementwise=True
     )
 
 
@@ -101,11 +131,30 @@ def unread_of(raw: pl.Expr, value: pl.Expr, column: Column, null_tokens: Sequenc
 
     def rest(both: Sequence[pl.Series]) -> pl.Series:
         texts, values = both
-        if texts.null_count() == values.null_count():
+        if column.default is None and texts.null_count() == values.null_count():
             return pl.repeat(None, len(texts), dtype=pl.String(), eager=True)
         return pl.select(text=texts, value=values).select(trimmed).to_series()
 
     return pl.map_batches([raw, value], rest, return_dtype=pl.String, is_elementwise=True)
+
+
+def default_of(column: Column) -> pl.Expr:
+    """Return the value of rows that have none: null unless the contract declares another.
+
+    Raises:
+        DeclarationError: The default is no value of the column's type.
+    """
+    default, dtype = column.default, polars_type(column.type)
+    if default is None:
+        return pl.lit(None, dtype)
+    if column.type not in ("string", "boolean"):
+        return literal(default, column.type, timezone=column.timezone)
+    if isinstance(default, str if column.type == "string" else bool):
+        return pl.lit(default, dtype)
+    raise DeclarationError(
+        f"The default {default!r} is no value of type {column.type}.",
+        mend="Write a text in quotes, a truth value as true or false.",
+    )
 
 
 def check_formats(column: Column) -> None:
@@ -138,27 +187,42 @@ def _format_problem(text: str, kind: str) -> tuple[str, str] | None:
     return None
 
 
-def _text_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
-    trimmed = text_of(pl.col("text"), column, null_tokens)
-    return lambda texts: texts.to_frame("text").select(trimmed).to_series()
-
-
 def reader_of(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
+    """Return what reads texts as values of the column's type."""
+    if column.type == "string":
+        return _text_reader(column, null_tokens)
+    return _value_reader(column, null_tokens)
+
+
+def _text_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
+    text = pl.col("text")
+    meant = text_of(text, column, null_tokens)
+    if column.default is not None:
+        meant = meant.fill_null(default_of(column))
+    if column.refuses_texts:
+        meant = pl.when(meant != REFUSED).then(meant)
+    return lambda texts: texts.to_frame("text").select(meant).to_series()
+
+
+def _value_reader(column: Column, null_tokens: Sequence[str]) -> Callable[[pl.Series], pl.Series]:
     """Return what reads texts of a type other than string.
 
-    It takes texts as they are, and trims and compares only those that it cannot read so.
+    It takes texts as they are, and trims, compares and cleans up only those that it cannot read so.
     """
     usual = _usual_reader(column, null_tokens)
-    trimmed = text_of(UNREAD, column, null_tokens)
+    meant = text_of(UNREAD, column, null_tokens)
     readers = _readers(column, UNREAD)
+    default = default_of(column)
 
     def read(texts: pl.Series) -> pl.Series:
         frame = texts.to_frame("text")
-        values = representable(frame.select(usual).to_series())
-        if values.null_count() == texts.null_count():
-            return values
-        frame = frame.with_columns(value=values)
-        return _attempt(frame.with_columns(text=trimmed), readers)["value"]
+        frame = frame.with_columns(value=representable(frame.select(usual).to_series()))
+        if frame["value"].null_count() != texts.null_count():
+            frame = _attempt(frame.with_columns(text=meant), readers)
+        if column.default is not None:
+            has_none = pl.col("text").is_null() & pl.col("value").is_null()
+            frame = frame.with_columns(value=pl.when(has_none).then(default).otherwise("value"))
+        return _without_no_moments(frame["value"]) if _knows_no_moments(column) else frame["value"]
 
     return read
 
@@ -179,6 +243,8 @@ def representable(values: pl.Series) -> pl.Series:
         fits = values.is_finite()
     elif values.dtype in YEARS:
         fits = values.is_between(*YEARS[values.dtype])
+        if not fits.all() and values.dtype == UTC:
+            fits |= values == NO_MOMENT
     else:
         return values
     return (
@@ -191,24 +257,33 @@ def representable(values: pl.Series) -> pl.Series:
 def _usual_reader(column: Column, null_tokens: Sequence[str]) -> pl.Expr:
     """Return what reads nearly all texts as they are, untrimmed; null for those that it cannot.
 
-    Where a null token could be read as a value it reads nothing, as each text must be compared.
+    Where a null token could be read as a value, or a clean-up step could change one, it reads
+    nothing, as each text must be looked at.
     """
     text = pl.col("text")
-    leading = column.formats[:1] or ISO_FORMATS if column.type == "timestamp" else ()
-    fixed = [pair for pattern in leading for pair in _fixed_widths(pattern, text)]
-    usual = _fixed_moments(fixed, column.timezone) if fixed else _readers(column, text)[0]
+    usual = _first_reader(column, text)
     tokens = null_tokens if column.null_tokens is None else column.null_tokens
+    if column.ignore_case:
+        tokens = [case for token in tokens for case in (token, token.lower(), token.upper())]
     texts = pl.DataFrame({"text": tokens}, schema={"text": pl.String})
     reads_tokens = texts.select(usual.is_not_null().any()).item()
     none = pl.lit(None, polars_type(column.type))
-    return pl.when(text.is_null()).then(none) if reads_tokens else usual
+    return pl.when(text.is_null()).then(none) if reads_tokens or column.clean else usual
+
+
+def _first_reader(column: Column, text: pl.Expr) -> pl.Expr:
+    if column.has_number_words and reads_plainly(column):
+        return _number(text, column.type)
+    leading = column.formats[:1] or ISO_FORMATS if column.type == "timestamp" else ()
+    fixed = [pair for pattern in leading for pair in _fixed_widths(pattern, text)]
+    return _fixed_moments(fixed, column) if fixed else _readers(column, text)[0]
 
 
 def _readers(column: Column, text: pl.Expr) -> list[pl.Expr]:
     """Return what reads texts of a type other than string: one expression or, of formats, many."""
     kind = column.type
     if kind == "boolean":
-        return [_boolean(text, column.formats)]
+        return [_boolean(text, column)]
     if kind == "date":
         return [_strptime(text, pl.Date(), f) for f in column.formats or ("%Y-%m-%d",)]
     if kind == "time":
@@ -217,8 +292,8 @@ def _readers(column: Column, text: pl.Expr) -> list[pl.Expr]:
         return [pl.when(time.dt.nanosecond() % 1000 == 0).then(time) for time in times]
     if kind == "timestamp":
         patterns = _by_width(column.formats, text) if column.formats else _iso(text)
-        return [_moment(part, pattern, column.timezone) for pattern, part in patterns]
-    return [_number(text, kind)]
+        return [_moment(part, pattern, column) for pattern, part in patterns]
+    return [number_of(text, column) if column.has_number_words else _number(text, kind)]
 
 
 def _strptime(text: pl.Expr, dtype: pl.Date | pl.Time | pl.Datetime, pattern: str) -> pl.Expr:
@@ -236,13 +311,14 @@ def _number(text: pl.Expr, kind: str) -> pl.Expr:
     return text.cast(dtype, strict=False)
 
 
-def _boolean(text: pl.Expr, pairs: Sequence[str]) -> pl.Expr:
-    if pairs:
-        words = text
-        true, false = zip(*(pair.split("/") for pair in pairs), strict=True)
-    else:
-        words = text.str.to_lowercase()
-        true, false = TRUE_WORDS, FALSE_WORDS
+def _boolean(text: pl.Expr, column: Column) -> pl.Expr:
+    true: Sequence[str] = TRUE_WORDS
+    false: Sequence[str] = FALSE_WORDS
+    if column.formats:
+        true, false = zip(*(pair.split("/") for pair in column.formats), strict=True)
+    words = text
+    if column.ignore_case or not column.formats:
+        words, true, false = text.str.to_lowercase(), _lowered(true), _lowered(false)
     return pl.when(words.is_in(true)).then(True).when(words.is_in(false)).then(False)  # noqa: FBT003
 
 
@@ -257,32 +333,42 @@ def _by_width(patterns: Sequence[str], text: pl.Expr) -> list[tuple[str, pl.Expr
     return [pair for one in patterns for pair in (*_fixed_widths(one, text), (one, text))]
 
 
-def _moment(text: pl.Expr, pattern: str, zone: str) -> pl.Expr:
+def _moment(text: pl.Expr, pattern: str, column: Column) -> pl.Expr:
     """Read one format; what is written without an offset is in the zone."""
     if ZONE_CODE.search(pattern):
         return _strptime(text, UTC, pattern)
-    return in_zone(_strptime(text, NAIVE, pattern), _zone_of(pattern, zone))
+    return _by_clock(_strptime(text, NAIVE, pattern), _zone_of(pattern, column.timezone), column)
 
 
 def _zone_of(pattern: str, zone: str) -> str:
     return "UTC" if pattern.endswith("Z") or "%s" in pattern else zone
 
 
-def in_zone(local: pl.Expr, zone: str) -> pl.Expr:
-    """Return moments of a zone in UTC; null for those that its clock skips or shows twice."""
-    if zone == "UTC":
-        return local.dt.replace_time_zone("UTC")
-    moment = local.dt.replace_time_zone(zone, ambiguous="null", non_existent="null")
-    return moment.dt.convert_time_zone("UTC")
+def _by_clock(local: pl.Expr, zone: str, column: Column) -> pl.Expr:
+    """Return moments of a zone; what its clock does not show once is `NO_MOMENT` if need be."""
+    moments = in_zone(local, zone, column)
+    if zone == "UTC" or not _knows_no_moments(column):
+        return moments
+    nothing = local.is_not_null() & moments.is_null()
+    return pl.when(nothing).then(pl.lit(NO_MOMENT).first()).otherwise(moments)
 
 
-def _fixed_moments(patterns: Sequence[tuple[str, pl.Expr]], zone: str) -> pl.Expr:
+def _knows_no_moments(column: Column) -> bool:
+    """Whether a later format could read what an earlier one has read as no moment of the clock."""
+    return column.type == "timestamp" and column.timezone != "UTC" and len(column.formats) > 1
+
+
+def _without_no_moments(values: pl.Series) -> pl.Series:
+    return values.zip_with(values != NO_MOMENT, values.clear(len(values)))
+
+
+def _fixed_moments(patterns: Sequence[tuple[str, pl.Expr]], column: Column) -> pl.Expr:
     """Read formats of a fixed width, none of which has an offset, in one expression."""
     by_zone: dict[str, list[pl.Expr]] = {}
     for pattern, text in patterns:
         read = _strptime(text, NAIVE, pattern)
-        by_zone.setdefault(_zone_of(pattern, zone), []).append(read)
-    moments = [in_zone(pl.coalesce(local), where) for where, local in by_zone.items()]
+        by_zone.setdefault(_zone_of(pattern, column.timezone), []).append(read)
+    moments = [_by_clock(pl.coalesce(local), zone, column) for zone, local in by_zone.items()]
     return pl.coalesce(moments)
 
 

@@ -14,7 +14,8 @@ import polars as pl
 
 from dataflow_assets.errors import DeclarationError, ExpressionError
 from dataflow_assets.transform.expressions import columns_of, read_condition
-from dataflow_assets.transform.parse import check_formats, value_of
+from dataflow_assets.transform.parse import check_formats, default_of, value_of
+from dataflow_assets.transform.steps import check_steps
 from dataflow_assets.transform.types import literal, polars_type
 
 if TYPE_CHECKING:
@@ -172,18 +173,38 @@ def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
     """Yield the rules of a column; a value that is missing breaks no rule but ``required``."""
     column = contract.columns[name]
     value, unread = pl.col(name), pl.col(UNREAD + name).is_not_null()
+    can_be_unread = column.type != "string" or column.refuses_texts
     try:
         check_formats(column)
-        if column.type != "string":
-            yield _check(name, contract, "type", unread, f"{name} is of type {column.type}")
+        check_steps(column)
+        if can_be_unread:
+            known = ", and known to its map" if column.refuses_texts else ""
+            words = f"{name} is of type {column.type}{known}"
+            yield _check(name, contract, "type", unread, words)
         if contract.is_required(name):
-            missing = value.is_null() if column.type == "string" else value.is_null() & ~unread
+            missing = value.is_null() & ~unread if can_be_unread else value.is_null()
             yield _check(name, contract, "required", missing, f"{name} has a value")
-        yield from _value_checks(name, contract, value)
+        for check in _value_checks(name, contract, value):
+            _check_default(name, column, check)
+            yield check
     except DeclarationError as error:
         error.culprit = f"column {name}"
         error.within("contract", "columns", name)
         raise
+
+
+def _check_default(name: str, column: Column, check: Check) -> None:
+    """Refuse a default that breaks a rule of its own column: each row that needs it would.
+
+    Raises:
+        DeclarationError: It does, or is no value of the column's type.
+    """
+    default = pl.select(default_of(column).alias(name))
+    if column.default is not None and default.select(check.broken).item():
+        raise DeclarationError(
+            f"The default {column.default!r} breaks {check.rule.id}: {check.rule.description}.",
+            mend="Give a default that the column's own rules allow, or change those.",
+        )
 
 
 def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Check]:
@@ -261,7 +282,7 @@ def _whole(pattern: str) -> str:
 
 
 def _allowed(column: Column) -> pl.Series:
-    """Return the allowed values in the column's type, read as a file's text would be.
+    """Return the allowed values in the column's type: formats apply, marks and steps do not.
 
     Raises:
         DeclarationError: One of them is no such value.
@@ -270,9 +291,8 @@ def _allowed(column: Column) -> pl.Series:
         str(value).lower() if isinstance(value, bool) else str(value)
         for value in column.one_of or ()
     ]
-    values = (
-        pl.Series("value", texts).to_frame().select(value_of(pl.col("value"), column, ()))["value"]
-    )
+    read = value_of(pl.col("value"), column.bare(), ())
+    values = pl.Series("value", texts).to_frame().select(read)["value"]
     if values.null_count():
         text = texts[int(values.is_null().arg_max() or 0)]
         raise DeclarationError(
