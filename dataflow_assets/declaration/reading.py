@@ -22,7 +22,7 @@ APPLIES_TO: dict[str, tuple[str, ...]] = {
     "timezone_from": ("timestamp",),
     "ambiguous": ("timestamp",),
     "skipped": ("timestamp",),
-    "decimal_mark": ("float", "decimal"),
+    "decimal_mark": NUMBER_TYPES,
     "thousands_mark": NUMBER_TYPES,
     "grouping": NUMBER_TYPES,
     "negatives": NUMBER_TYPES,
@@ -209,8 +209,8 @@ class Reading(ShortlyDeclared):
                 raise ValueError(f"{word} does not apply to {self.type}, only to {allowed}")
         if self.decimal_mark and self.is_whole and not self.units:
             raise ValueError(
-                f"decimal_mark does not apply to {self.type}, which has no fraction; only beside "
-                f"units, or to float and decimal"
+                f"decimal_mark does not apply to {self.type}, only to float and decimal; "
+                f"to whole numbers beside units"
             )
         return self
 
@@ -223,6 +223,8 @@ class Reading(ShortlyDeclared):
             raise ValueError(
                 f"thousands_mark {point!r} is the decimal mark too; set decimal_mark to another"
             )
+        if "" in self.currency:
+            raise ValueError("currency lists '': numbers without one are read anyway")
         if self.grouping is not None and self.thousands_mark is None:
             raise ValueError("grouping says where thousands_mark stands: set that too")
         for symbol in self.symbols:
@@ -232,8 +234,6 @@ class Reading(ShortlyDeclared):
 
     @model_validator(mode="after")
     def _symbols_differ(self) -> Self:
-        if "" in self.currency:
-            raise ValueError("currency lists '': numbers without one are read anyway")
         for symbol in self.currency:
             if symbol[-1].isdigit():
                 raise ValueError(f"the currency {symbol!r} ends with a digit")

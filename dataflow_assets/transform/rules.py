@@ -19,7 +19,7 @@ from dataflow_assets.transform.steps import check_steps
 from dataflow_assets.transform.types import literal, polars_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dataflow_assets.declaration.contract import Column, Contract, Severity
 
@@ -184,27 +184,30 @@ def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
         if contract.is_required(name):
             missing = value.is_null() & ~unread if can_be_unread else value.is_null()
             yield _check(name, contract, "required", missing, f"{name} has a value")
-        for check in _value_checks(name, contract, value):
-            _check_default(name, column, check)
-            yield check
+        checks = tuple(_value_checks(name, contract, value))
+        _check_default(name, column, checks)
+        yield from checks
     except DeclarationError as error:
         error.culprit = f"column {name}"
         error.within("contract", "columns", name)
         raise
 
 
-def _check_default(name: str, column: Column, check: Check) -> None:
+def _check_default(name: str, column: Column, checks: Iterable[Check]) -> None:
     """Refuse a default that breaks a rule of its own column: each row that needs it would.
 
     Raises:
         DeclarationError: It does, or is no value of the column's type.
     """
-    default = pl.select(default_of(column).alias(name))
-    if column.default is not None and default.select(check.broken).item():
-        raise DeclarationError(
-            f"The default {column.default!r} breaks {check.rule.id}: {check.rule.description}.",
-            mend="Give a default that the column's own rules allow, or change those.",
-        )
+    if column.default is None:
+        return
+    row = pl.select(default_of(column).alias(name))
+    for check in checks:
+        if row.select(check.broken).item():
+            raise DeclarationError(
+                f"The default {column.default!r} breaks {check.rule.id}: {check.rule.description}.",
+                mend="Give a default that the column's own rules allow, or change those.",
+            )
 
 
 def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Check]:

@@ -75,7 +75,8 @@ def _check_replacement(pattern: str, new: str) -> None:
         ) from error
     for braced, plain in GROUP.findall(new):
         name = braced or plain
-        if name not in ("", "0", *groups):
+        numbered = name.isdecimal() and int(name) <= len(groups)
+        if name and not numbered and name not in groups:
             raise ExpressionError(
                 f"The replacement {new!r} names the group {name!r}, which {pattern!r} lacks.",
                 mend="Write ${1} where letters or digits follow, and $$ for a dollar.",

@@ -77,6 +77,8 @@ def by_zone(
 
     def read(both: Sequence[pl.Series]) -> pl.Series:
         given, names = both
+        if len(names) != len(given):  # a literal: nobody says a zone
+            names = names.new_from_index(0, len(given))
         zone_names = names.zip_with(names.is_in(_known_zones()), names.clear(len(names)))
         frame = pl.DataFrame({"value": given, "zone": zone_names}).with_row_index("row")
         parts = [

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pytest
 import yaml
 
@@ -17,7 +16,7 @@ from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets_tests.unit.transform.raw_rows import raw_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DOCUMENT = Path(__file__).parents[3] / "documentation" / "declarations.md"
 HEADER = "| column | text | value |"
@@ -26,7 +25,7 @@ FEWEST = 60
 
 
 def documented() -> Iterator[tuple[str, str, str]]:
-    """Yield column, text and value of each line; a line without a column has that of the one above."""
+    """Yield column, text and value of each line; the column may be that of the line above."""
     lines = iter(DOCUMENT.read_text(encoding="utf-8").splitlines())
     for line in lines:
         if line == HEADER:
@@ -70,5 +69,10 @@ def as_value(value: str, column: Column) -> Any:  # noqa: ANN401 - of any type
         return dt.datetime.fromisoformat(written)
     if column.type.startswith("decimal"):
         return Decimal(written)
-    plain = {"boolean": lambda word: word == "true", "int64": int, "float64": float, "string": str}
+    plain: dict[str, Callable[[str], Any]] = {
+        "boolean": lambda word: word == "true",
+        "int64": int,
+        "float64": float,
+        "string": str,
+    }
     return plain[column.type](written)

@@ -129,6 +129,13 @@ def test_the_mend_lists_the_columns() -> None:
         ({"pattern": "(unclosed"}, "unclosed"),
         ({"pattern": "(?=ahead)x"}, "ahead"),
         ({"pattern": "[a-z"}, "[a-z"),
+        ({"type": "int8", "default": 300}, "300"),
+        ({"type": "int8", "default": "n/a"}, "'n/a' is no value of type int8"),
+        ({"type": "string", "default": 5}, "The default 5 is no value of type string"),
+        ({"type": "boolean", "default": 1}, "The default 1 is no value of type boolean"),
+        ({"type": "int8", "default": -1, "min": 0}, "breaks odd__range: odd is at least 0"),
+        ({"default": "c", "one_of": ["a", "b"]}, "breaks odd__one_of: odd is one of a, b"),
+        ({"default": "", "min_length": 1}, "breaks odd__length"),
     ],
 )
 def test_words_that_do_not_fit_the_type_are_refused(column: dict[str, Any], culprit: str) -> None:
@@ -136,3 +143,13 @@ def test_words_that_do_not_fit_the_type_are_refused(column: dict[str, Any], culp
         check_contract(contract({"odd": column}))
     assert culprit in raised.value.problem
     assert raised.value.place == ("contract", "columns", "odd")
+
+
+def test_allowed_values_are_values_and_not_texts_of_a_file() -> None:
+    """Marks and steps are about what stands in the file."""
+    columns = {
+        "share": {"type": "float64", "decimal_mark": ",", "one_of": [0.5, 1], "default": 0.5},
+        "sex": {"clean": [{"map": {"m": "male"}}], "one_of": ["male"], "default": "male"},
+        "on": {"type": "boolean", "formats": ["ja/nein"], "one_of": ["ja"], "default": True},
+    }
+    check_contract(contract(columns))
