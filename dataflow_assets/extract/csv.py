@@ -11,12 +11,14 @@ line end of a file (the padding of a file whose room was reserved beforehand).
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from dataflow_assets.errors import HeaderError
 from dataflow_assets.extract.compression import members
 from dataflow_assets.extract.csv_head import HEAD_BYTES, Body, Head, Marks, without_padding
 from dataflow_assets.extract.csv_joined import Part, SmallFiles
@@ -79,7 +81,8 @@ class CsvReader:
             with member.open() as stream:
                 reader = Utf8Reader(stream, self._files.dialect.encoding)
                 body = self._find_body(reader, member)
-            self._small.remember(line, body)
+            if line is not None and self._is_header(line, body, member):
+                self._small.remember(line, body)
             names.update(dict.fromkeys(body.names))
         return _texts(names)
 
@@ -144,6 +147,16 @@ class CsvReader:
             return part.places, table
 
         yield from (made for made in overlap(parts, split) if made[1].num_rows)
+
+    def _is_header(self, line: bytes, body: Body, member: Member) -> bool:
+        """Whether a file's first line by itself is its header: all of it, and nothing else."""
+        if not body.names or b"\r" in line.removesuffix(b"\n").removesuffix(b"\r"):
+            return False
+        try:
+            reader = Utf8Reader(io.BytesIO(line), self._files.dialect.encoding)
+            return self._find_body(reader, member) == body
+        except HeaderError:
+            return False
 
     def _find_body(self, reader: Utf8Reader, member: Member) -> Body:
         return Head(reader, member.name, self._files.dialect, self._contract).find_body()

@@ -81,10 +81,9 @@ class SmallFiles:
             return None
         return content[: content.find(b"\n") + 1] or None
 
-    def remember(self, line: bytes | None, body: Body) -> None:
-        """Remember what was learned from a first line, if that alone is the header."""
-        if line is not None and body.names and body.first_line == 2:  # noqa: PLR2004 - the next
-            self._bodies[line] = body
+    def remember(self, line: bytes, body: Body) -> None:
+        """Remember what was learned from a first line that is the header, all of it."""
+        self._bodies[line] = body
 
     def recall(self, line: bytes | None) -> Body | None:
         """Return what was learned from another file that begins with the same line."""
