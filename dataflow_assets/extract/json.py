@@ -11,40 +11,42 @@ rejected, as no column could hold both values.
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
 from dataflow_assets.errors import ConservationError, HeaderError
 from dataflow_assets.extract.compression import members
-from dataflow_assets.extract.extractor import raw_schema
+from dataflow_assets.extract.extractor import TECHNICAL, raw_schema
 from dataflow_assets.extract.files import member_version
 from dataflow_assets.extract.json_frames import Document, Reject, Sizes, line_frames
 from dataflow_assets.extract.json_members import Members
 from dataflow_assets.extract.names import parents_of
 from dataflow_assets.extract.overlap import overlap
+from dataflow_assets.extract.spool import Spool
 from dataflow_assets.extract.text import Utf8Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from dataflow_assets.declaration.contract import Contract
     from dataflow_assets.declaration.extract import Files
     from dataflow_assets.extract.compression import Member
     from dataflow_assets.extract.files import Snapshot
     from dataflow_assets.extract.json_frames import Block, Frame
-    from dataflow_assets.extract.json_members import Indexes
+    from dataflow_assets.extract.spool import Place
+
+    Origin = tuple[str, str]
+    """The name and the version of the file, or of the member of an archive."""
 
 BLOCK_BYTES = 4 << 20
 MOST_RECORD_BYTES = 16 << 20
+TECHNICAL_NAMES = {field.name for field in TECHNICAL}
 MOST_COLUMNS = 5_000
 """More names than that are values that stand where names should."""
-UNUSUAL = re.compile(r'["\\\0-\x1f]')
-"""What no name may hold that the parser is told to know."""
 
 
 class JsonReader:
@@ -53,6 +55,8 @@ class JsonReader:
     Args:
         files: How they are written.
         contract: Names the columns; what it names with a dot is flattened.
+        scratch: Where rows are kept between `schema` and `rows`, if they are many; none: where the
+            system keeps temporary files.
         block_bytes: About how many bytes of text make one table.
         most_record_bytes: The longest record that is accepted.
     """
@@ -62,6 +66,7 @@ class JsonReader:
         files: Files,
         contract: Contract,
         *,
+        scratch: Path | None = None,
         block_bytes: int = BLOCK_BYTES,
         most_record_bytes: int = MOST_RECORD_BYTES,
     ) -> None:
@@ -69,20 +74,28 @@ class JsonReader:
         self._sizes = Sizes(block_bytes, most_record_bytes)
         self._kept = {column.source_name or name for name, column in contract.columns.items()}
         self._flattened = parents_of(self._kept)
+        self._spool = Spool(scratch)
+        self._known: dict[Snapshot, _Known] = {}
 
     def schema(self, snapshot: Snapshot) -> pa.Schema:
         """Return a file's columns, over all its records, in order of appearance: all text.
 
+        The rows are made at the same time, and kept until `rows` is called.
+
         Raises:
             HeaderError: There is nothing where `records` leads to, or names are values.
             UnreadableFileError: The file is truncated, corrupt or encrypted.
+            StorageError: There is no room to keep the rows.
         """
-        names = _Names(self._members, snapshot.file.name, flattens=bool(self._flattened))
-        for member in members(snapshot, self._files.compression):
-            with member.open() as stream:
-                for frame in self._frames(self._text(stream), member):
-                    names.learn(frame)
-        return pa.schema([pa.field(name, pa.string()) for name in names.known])
+        if snapshot not in self._known:
+            known = _Known()
+            for origin, table in self._tables(snapshot):
+                known.names.update(dict.fromkeys(_user_columns(table)))
+                if len(known.names) > MOST_COLUMNS:
+                    raise _too_many_names(snapshot.file.name)
+                known.places.append((origin, self._spool.keep(table)))
+            self._known[snapshot] = known
+        return pa.schema([pa.field(name, pa.string()) for name in self._known[snapshot].names])
 
     def rows(self, snapshot: Snapshot, schema: pa.Schema) -> Iterator[pa.Table]:
         """Yield a file's rows, good and rejected, in the order of the file.
@@ -96,20 +109,32 @@ class JsonReader:
             in a document the number of the record, from 1.
 
         Raises:
-            HeaderError: There is nothing where `records` leads to.
+            HeaderError: There is nothing where `records` leads to, or names are values.
             UnreadableFileError: The file is truncated, corrupt or encrypted.
             ConservationError: Rows got lost: a bug of ours.
         """
-        for member in members(snapshot, self._files.compression):
-            with member.open() as stream:
-                text = self._text(stream)
-                origin = (member.name, member_version(snapshot, member.name))
-                tables = _Tables(self._members, text, schema, origin)
-                made = overlap(self._frames(text, member), tables.make)
-                yield from (table for table in made if table.num_rows)
+        known = self._known.pop(snapshot, None)
+        made = self._tables(snapshot) if known is None else self._spooled(known)
+        wanted = raw_schema(schema)
+        for origin, table in made:
+            yield _completed(table, origin, wanted)
 
-    def _text(self, stream: BinaryIO) -> Utf8Reader:
-        return Utf8Reader(stream, self._files.document.encoding)
+    def _spooled(self, known: _Known) -> Iterator[tuple[Origin, pa.Table]]:
+        for origin, place in known.places:
+            yield origin, self._spool.table(place)
+        if not self._known:
+            self._spool.clear()
+
+    def _tables(self, snapshot: Snapshot) -> Iterator[tuple[Origin, pa.Table]]:
+        """Yield the rows as they are made, with the columns that they have themselves."""
+        for member in members(snapshot, self._files.compression):
+            origin = (member.name, member_version(snapshot, member.name))
+            with member.open() as stream:
+                text = Utf8Reader(stream, self._files.document.encoding)
+                tables = _Tables(self._members, text, member.name)
+                for table in overlap(self._frames(text, member), tables.make):
+                    if table.num_rows:
+                        yield origin, table
 
     def _frames(self, text: Utf8Reader, member: Member) -> Iterator[Frame]:
         if self._files.format == "jsonl":
@@ -121,67 +146,30 @@ class JsonReader:
         return Members(content, self._flattened, self._kept)
 
 
-class _Names:
-    """Learns the names of a file's columns.
+@dataclass
+class _Known:
+    """What is known of a file whose rows were made already.
 
-    A parser that knows all names so far looks for others, which is far faster than finding each.
+    Attributes:
+        names: Its columns, in order of appearance.
+        places: Where its rows are, and where they come from.
     """
 
-    def __init__(self, find: Callable[[bytes], Members], file: str, *, flattens: bool) -> None:
-        self._find = find
-        self._file = file
-        self._flattens = flattens
-        self._spelled: dict[str, None] = {}
-        self._kind: type[msgspec.Struct] | None = None
-        self.known: dict[str, None] = {}
-
-    def learn(self, frame: Frame) -> None:
-        """Learn the names of a block of records."""
-        if self._kind is not None:
-            try:
-                frame.decode(self._kind)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-            else:
-                return
-        found = self._find(frame.judged().content)
-        self.known.update(dict.fromkeys(found.names()))
-        if len(self.known) > MOST_COLUMNS:
-            raise HeaderError(
-                f"{self._file} has records with more than {MOST_COLUMNS:,} different names, "
-                "so that these seem to be values.",
-                mend="Have it sent with the same names in each record.",
-                culprit=self._file,
-            )
-        if not self._flattens:
-            self._spelled.update(dict.fromkeys(found.spelled()))
-            self._kind = _kind_with(self._spelled)
-
-
-def _kind_with(names: Iterable[str]) -> type[msgspec.Struct]:
-    fields = [
-        (f"member_{number}", msgspec.Raw, msgspec.field(name=name, default=msgspec.Raw()))
-        for number, name in enumerate(names)
-        if not UNUSUAL.search(name)
-    ]
-    return msgspec.defstruct("Known", fields, gc=False, forbid_unknown_fields=True)
+    names: dict[str, None] = field(default_factory=dict)
+    places: list[tuple[Origin, Place]] = field(default_factory=list)
 
 
 class _Tables:
-    """Makes tables of frames; safe to be called from several threads."""
+    """Makes tables of frames; safe to be called from several threads.
 
-    def __init__(
-        self,
-        find: Callable[[bytes], Members],
-        text: Utf8Reader,
-        schema: pa.Schema,
-        origin: tuple[str, str],
-    ) -> None:
+    They have the columns that their records have, ``_line``, and, where there are rejected rows,
+    ``_reject`` and ``_text``.
+    """
+
+    def __init__(self, find: Callable[[bytes], Members], text: Utf8Reader, file: str) -> None:
         self._find = find
         self._decode = text.decode
-        self._names = schema.names
-        self._schema = raw_schema(schema)
-        self._origin = origin
+        self._file = file
 
     def make(self, frame: Frame) -> pa.Table:
         """Return the rows of a frame, in the order of their lines."""
@@ -189,18 +177,18 @@ class _Tables:
         records, rejects = self._records(block)
         if not rejects:
             return records
-        table = pa.concat_tables([records, self._rejected(rejects)]).combine_chunks()
+        tables = [records, self._rejected(rejects)]
+        table = pa.concat_tables(tables, promote_options="default").combine_chunks()
         return table.take(np.argsort(table.column("_line").to_numpy(), kind="stable"))
 
     def _records(self, block: Block) -> tuple[pa.Table, list[Reject]]:
         found = self._find(block.content)
         self._check(found.count, len(block.numbers))
+        if len(found.names()) > MOST_COLUMNS:
+            raise _too_many_names(self._file)
         columns = found.columns()
-        if missing := [name for name in columns if name not in self._names]:
-            raise self._bug(f"has columns that the raw rows do not: {', '.join(missing)}")
-        nothing = pa.nulls(found.count, pa.string())
-        values = [columns[name].values if name in columns else nothing for name in self._names]
-        table = self._table(values, block.numbers, nothing, nothing)
+        values = {name: column.values for name, column in columns.items()}
+        table = pa.table({**values, "_line": pa.array(block.numbers, pa.int64())})
         repeated = [column.repeated for column in columns.values() if len(column.repeated)]
         if not repeated:
             return table, list(block.rejects)
@@ -213,26 +201,44 @@ class _Tables:
         return table.take(kept), [*block.rejects, *rejects]
 
     def _rejected(self, rejects: list[Reject]) -> pa.Table:
-        nothing = pa.nulls(len(rejects), pa.string())
-        kinds = pa.array([reject.kind for reject in rejects], pa.string())
-        texts = pa.array([self._decode(reject.text) for reject in rejects], pa.string())
-        numbers = np.array([reject.number for reject in rejects], np.int64)
-        return self._table([nothing] * len(self._names), numbers, kinds, texts)
-
-    def _table(
-        self, columns: list[pa.Array], numbers: Indexes, kinds: pa.Array, texts: pa.Array
-    ) -> pa.Table:
-        name, version = (pa.repeat(text, len(numbers)) for text in self._origin)
-        arrays = [*columns, name, version, pa.array(numbers, pa.int64()), kinds, texts]
-        return pa.table(arrays, schema=self._schema)
+        return pa.table(
+            {
+                "_line": pa.array([reject.number for reject in rejects], pa.int64()),
+                "_reject": pa.array([reject.kind for reject in rejects], pa.string()),
+                "_text": pa.array([self._decode(one.text) for one in rejects], pa.string()),
+            }
+        )
 
     def _check(self, found: int, wanted: int) -> None:
         if found != wanted:
-            raise self._bug(f"has {wanted} records in a block, of which {found} were found")
+            raise _bug(self._file, f"has {wanted} records in a block, of which {found} were found")
 
-    def _bug(self, what: str) -> ConservationError:
-        return ConservationError(
-            f"{self._origin[0]} {what}.",
-            mend="Report this as a bug, with the file.",
-            culprit=self._origin[0],
-        )
+
+def _user_columns(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in TECHNICAL_NAMES]
+
+
+def _completed(table: pa.Table, origin: Origin, wanted: pa.Schema) -> pa.Table:
+    """Return rows with all columns that are wanted, those that they lack null."""
+    if missing := [name for name in table.column_names if name not in wanted.names]:
+        raise _bug(origin[0], f"has columns that the raw rows do not: {', '.join(missing)}")
+    nothing = pa.nulls(table.num_rows, pa.string())
+    columns = dict.fromkeys(wanted.names, nothing)
+    columns["_file"], columns["_version"] = (pa.repeat(one, table.num_rows) for one in origin)
+    columns.update(zip(table.column_names, table.columns, strict=True))
+    return pa.table(list(columns.values()), schema=wanted)
+
+
+def _too_many_names(file: str) -> HeaderError:
+    return HeaderError(
+        f"{file} has records with more than {MOST_COLUMNS:,} different names, so that these seem "
+        "to be values.",
+        mend="Have it sent with the same names in each record.",
+        culprit=file,
+    )
+
+
+def _bug(file: str, what: str) -> ConservationError:
+    return ConservationError(
+        f"{file} {what}.", mend="Report this as a bug, with the file.", culprit=file
+    )

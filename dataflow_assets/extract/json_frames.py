@@ -18,16 +18,18 @@ import msgspec
 import numpy as np
 
 from dataflow_assets.errors import HeaderError
-from dataflow_assets.extract.json_members import CLOSE, COLON, COMMA, Tokens, decode_text
+from dataflow_assets.extract.json_marks import Marks
+from dataflow_assets.extract.json_members import decode_text
 from dataflow_assets.extract.text import is_decodable
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from dataflow_assets.extract.json_members import Indexes
+    from dataflow_assets.extract.json_marks import Indexes
     from dataflow_assets.extract.text import Utf8Reader
 
 BLANKS = b" \t\r\n"
+LINE_END, RETURN, OPEN, CLOSE = b"\n\r{}"
 STAND_INS = (
     (b"-Infinity", b"[       ]"),
     (b"Infinity", b"[      ]"),
@@ -120,7 +122,14 @@ class Frame:
         """
         if self.separator == b",":
             return True
-        return self.count - 1 in map(self.content.count, (b"}\n{", b"}\r\n{"))
+        codes = np.frombuffer(self.content, np.uint8)
+        ends = np.flatnonzero(codes == LINE_END)
+        if len(ends) == self.count:  # the last line has ended, too
+            ends = ends[:-1]
+        if len(ends) != self.count - 1 or not (codes[ends + 1] == OPEN).all():
+            return False
+        ends = ends - (codes[ends - 1] == RETURN)
+        return bool((ends[:1] > 0).all() and (codes[ends - 1] == CLOSE).all())
 
     def _judged_one_by_one(self) -> Block:
         pieces = self._pieces()
@@ -139,9 +148,7 @@ class Frame:
     def _pieces(self) -> list[bytes]:
         if self.separator == b"\n":
             return self.content.removesuffix(b"\n").split(b"\n")
-        tokens = Tokens(self.content)
-        commas = tokens.places[tokens.at(COMMA, 0)].tolist()
-        cuts = [-1, *commas, len(self.content)]
+        cuts = [-1, *Marks(self.content).commas(0).tolist(), len(self.content)]
         return [self.content[a + 1 : b] for a, b in pairwise(cuts)]
 
     def _reject(self, index: int, piece: bytes, *, last: bool) -> Reject:
@@ -278,7 +285,7 @@ def line_frames(reader: Utf8Reader, sizes: Sizes) -> Iterator[Frame]:
             last = False
         if end:
             content, source.held = source.held[:end], source.held[end:]
-            count = content.count(b"\n") + last
+            count = int(np.count_nonzero(np.frombuffer(content, np.uint8) == LINE_END)) + last
             yield Frame(content, line, count, last=last)
             line += count
         elif source.too_long and not source.ended:
@@ -370,18 +377,18 @@ class Document:
         """Go behind a member's colon; false if there is none, none at the text's end."""
         source = self._source
         while True:
-            tokens = Tokens(source.held)
-            ended = np.flatnonzero((tokens.codes == CLOSE) & (tokens.depths == 0))
-            limit = ended[0] if len(ended) else len(tokens.codes)
-            for colon in tokens.at(COLON, 1).tolist():
-                if colon < limit and _spelled(tokens, colon) == key:
-                    source.held = source.held[int(tokens.places[colon]) + 1 :]
+            marks = Marks(source.held)
+            ended = marks.closes(0)
+            limit = ended[0] if len(ended) else len(source.held)
+            for colon in marks.colons(1).tolist():
+                if colon < limit and _spelled(marks, colon) == key:
+                    source.held = source.held[colon + 1 :]
                     return True
             if len(ended):
                 return False
-            passed = tokens.at(COMMA, 1)
+            passed = marks.commas(1)
             if len(passed):
-                source.held = b"{" + source.held[int(tokens.places[passed[-1]]) + 1 :]
+                source.held = b"{" + source.held[int(passed[-1]) + 1 :]
             elif source.too_long and self._skip(1) is not None:
                 source.held = b"{" + source.held.removeprefix(b",")
                 continue
@@ -394,13 +401,12 @@ class Document:
         source, first = self._source, self._number
         source.held = source.held[1:]
         while True:
-            tokens = Tokens(source.held)
-            ends = tokens.ends(0)
-            closes = ends[tokens.codes[ends] == CLOSE]
+            marks = Marks(source.held)
+            ends, closes = marks.ends(0), marks.closes(-1)
             if len(closes):
                 ends = ends[: int(np.searchsorted(ends, closes[0])) + 1]
             if len(ends):
-                place = int(tokens.places[ends[-1]])
+                place = int(ends[-1])
                 content, mark = source.held[:place], source.held[place : place + 1]
                 source.held = source.held[place + 1 :]
                 yield from self._elements(
@@ -429,11 +435,10 @@ class Document:
     def _last_element(self) -> Iterator[Frame]:
         """Yield what is whole of an array that breaks off."""
         held = self._source.held
-        tokens = Tokens(held)
-        ends = np.flatnonzero((tokens.codes == CLOSE) & (tokens.depths == 0))
+        ends = Marks(held).closes(0)
         if not len(ends):
             return
-        place = int(tokens.places[ends[0]]) + 1
+        place = int(ends[0]) + 1
         self._source.held = held[place:]
         yield Frame(held[:place], self._number, 1, b",")
         self._number += 1
@@ -442,10 +447,9 @@ class Document:
         """Yield an object that is a record; return whether it is closed."""
         source = self._source
         while True:
-            tokens = Tokens(source.held)
-            ends = np.flatnonzero((tokens.codes == CLOSE) & (tokens.depths == 0))
+            ends = Marks(source.held).closes(0)
             if len(ends):
-                place = int(tokens.places[ends[0]]) + 1
+                place = int(ends[0]) + 1
                 content, source.held = source.held[:place], source.held[place:]
                 yield Frame(content, self._number, 1, b",")
                 self._number += 1
@@ -477,13 +481,13 @@ class Document:
             halves = len(source.held) - len(source.held.rstrip(b"\\"))
             held, later = (source.held[:-1], b"\\") if halves % 2 else (source.held, b"")
             mark = b'"' if within else b""
-            tokens = Tokens(mark + held)
-            ends = tokens.ends(depth - opened)
+            marks = Marks(mark + held)
+            ends = marks.ends(depth - opened)
             if len(ends):
-                source.held = source.held[int(tokens.places[ends[0]]) - len(mark) :]
+                source.held = source.held[int(ends[0]) - len(mark) :]
                 return depth
-            opened += int(tokens.depths[-1]) if len(tokens.depths) else 0
-            within, source.held = tokens.within_string, later
+            opened += int(marks.depths[-1]) if len(marks.depths) else 0
+            within, source.held = marks.within_string, later
             if source.ended:
                 source.held = b""
                 return None
@@ -520,10 +524,15 @@ class Document:
         return Frame(b"", self._number, 0, b",", rejects=[Reject(self._number, kind, text)])
 
 
-def _spelled(tokens: Tokens, colon: int) -> str | None:
+def _spelled(marks: Marks, colon: int) -> str | None:
     """Return the name before a colon, if it is one."""
-    begin, end = tokens.places[colon - 2], tokens.places[colon - 1] + 1
+    behind = int(np.searchsorted(marks.quotes, colon))
+    if behind < 2:  # noqa: PLR2004 - a string has two
+        return None
+    begin, end = marks.quotes[behind - 2 : behind].tolist()
+    if marks.content[end + 1 : colon].strip(BLANKS):
+        return None
     try:
-        return decode_text(tokens.content[int(begin) : int(end)])
+        return decode_text(marks.content[begin : end + 1])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
