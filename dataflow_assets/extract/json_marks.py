@@ -83,12 +83,14 @@ class Marks:
     def opens(self, depth: int) -> Indexes:
         """Return the brackets behind which so much is open, as they open it."""
         opening = STEPS[self.bytes[self.brackets]] > 0
-        return self.brackets[opening & (self.depths == depth)]
+        found: Indexes = self.brackets[opening & (self.depths == depth)]
+        return found
 
     def closes(self, depth: int) -> Indexes:
         """Return the brackets behind which so much is still open, as they close what was more."""
         closing = STEPS[self.bytes[self.brackets]] < 0
-        return self.brackets[closing & (self.depths == depth)]
+        found: Indexes = self.brackets[closing & (self.depths == depth)]
+        return found
 
     def ends(self, depth: int) -> Indexes:
         """Return the marks with which members and elements of a depth end."""

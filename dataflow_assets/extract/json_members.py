@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from dataflow_assets.extract.json_marks import Flags, Indexes
 
+NOWHERE = np.empty(0, np.int64)
 KEY, VALUE, A_MEMBER = 1, 3, 4
 """Where names and values stand among the pieces into which members cut a text."""
 TEXTS = msgspec.json.Decoder(list[str])
@@ -73,7 +74,7 @@ class Members:
 
     def columns(self) -> dict[str, Column]:
         """Return each name's values, in order of appearance."""
-        return {name: self._column(parts) for name, parts in self._parts.items()}
+        return {name: self._column(name, parts) for name, parts in self._parts.items()}
 
     def names(self) -> list[str]:
         """Return every name, in order of appearance."""
@@ -113,7 +114,10 @@ class Members:
             depth += 1
             level = level.below(parents[level.is_object[parents]], spots.at_depth(depth))
 
-    def _column(self, parts: list[tuple[_Level, Indexes]]) -> Column:
+    def _column(self, name: str, parts: list[tuple[_Level, Indexes]]) -> Column:
+        level, members = parts[0]
+        if len(parts) == 1 and level.has_each_once(name, members, self.count):
+            return Column(level.texts(members), NOWHERE)
         records = np.concatenate([level.records[members] for level, members in parts])
         texts = pa.concat_arrays([level.texts(members) for level, members in parts])
         if len(parts) > 1:
@@ -149,10 +153,12 @@ class _Spots:
         opens, closes = marks.quotes[0::2], marks.quotes[1::2]
         after = closes + 1
         blank = np.flatnonzero(marks.bytes[after] <= LAST_BLANK)
-        after[blank] = marks.solid[np.searchsorted(marks.solid, after[blank])]
+        if len(blank):
+            after[blank] = marks.solid[np.searchsorted(marks.solid, after[blank])]
         named = np.flatnonzero(marks.bytes[after] == COLON)
-        opens = opens[named]
-        return cls(opens, closes[named], after[named], marks.depths_at(opens))
+        opens, flat = opens[named], marks.depths.max(initial=0) <= 1
+        depths = np.ones(len(opens), np.int64) if flat else marks.depths_at(opens)
+        return cls(opens, closes[named], after[named], depths)
 
     def at_depth(self, depth: int) -> _Spots:
         """Return those amid so much that is open."""
@@ -187,7 +193,7 @@ class _Level:
         self.records = records
         self._marks = marks
         self._spots = spots
-        self._prefixes = prefixes
+        self._prefixes = prefixes or ([""], np.zeros(len(records), np.int64))
         ends = np.empty(len(records), np.int64)
         ends[:-1] = spots.opens[1:] - 1
         ends[bounds[0]] = bounds[1]
@@ -207,14 +213,18 @@ class _Level:
             found[name] = members
         return found
 
+    def has_each_once(self, name: str, members: Indexes, records: int) -> bool:
+        """Whether it is known without looking that each record has one of a name's members."""
+        even = self._period and len(self.records) == self._period * records
+        return bool(even and len(members) == records == len(self.by_name[name]))
+
     def _groups(self) -> Iterator[tuple[str, Indexes]]:
         """Yield the members that are spelled alike, in order of first appearance."""
-        prefixes, of = self._prefixes or ([""], np.zeros(len(self.records), np.int64))
-        period = self._period(of)
-        if period:
-            for first, spelled in enumerate(self._names.slice(0, period).to_pylist()):
+        prefixes, of = self._prefixes
+        if self._period:
+            for first, spelled in enumerate(self._names.slice(0, self._period).to_pylist()):
                 name = column_name(prefixes[of[first]] + _meant(spelled))
-                yield name, np.arange(first, len(self.records), period)
+                yield name, np.arange(first, len(self.records), self._period)
             return
         keys = self._names.dictionary_encode()
         names = [_meant(spelled) for spelled in keys.dictionary.to_pylist()]
@@ -227,14 +237,15 @@ class _Level:
             key, prefix = divmod(int(kinds[place]), len(prefixes))
             yield column_name(prefixes[prefix] + names[key]), groups[place]
 
-    def _period(self, prefixes: Indexes) -> int:
-        """Return how many members each object has, if all have the same names; else 0."""
+    @cached_property
+    def _period(self) -> int:
+        """How many members each record has that has any, if all have the same names; else 0."""
         period = int(np.searchsorted(self.records, self.records[0], side="right"))
         if len(self.records) % period:
             return 0
         owners = self.records.reshape(-1, period)
         whole = (owners[:, 0] == owners[:, -1]).all() and (np.diff(owners[:, 0]) != 0).all()
-        if not whole or not _repeats(prefixes, period):
+        if not whole or not _repeats(self._prefixes[1], period):
             return 0
         lengths = self._spots.closes - self._spots.opens - 1
         texts = np.frombuffer(self._names.buffers()[2] or b"", np.uint8)[: lengths.sum()]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dataflow_assets.extract.files import Snapshot
 
 
+JSON = ("json", "jsonl")
+
+
 def open_extractor(
     source: SourceDeclaration, around: Surroundings, partitions: Collection[str]
 ) -> Extractor:
@@ -44,7 +47,7 @@ def open_extractor(
     """
     declared = source.extract
     if declared.rest is not None:
-        reader = open_reader(declared.rest.bodies, source.contract)
+        reader = open_reader(declared.rest.bodies, source.contract, around)
         return RestExtractor(source, declared.rest, reader, around)
     if declared.feed is not None:
         return _open_feed(declared.feed, around)
@@ -70,14 +73,15 @@ def _open_feed(feed: Feed, around: Surroundings) -> Extractor:
     return FeedExtractor(feed, HttpClient(credentials, limits, guard))
 
 
-def open_reader(files: Files, contract: Contract) -> Reader:
+def open_reader(files: Files, contract: Contract, around: Surroundings) -> Reader:
     """Return what reads bytes of the declared format."""
-    return reader_class(files.format)(files, contract)
+    room = {"scratch": around.scratch} if files.format in JSON else {}
+    return reader_class(files.format)(files, contract, **room)
 
 
 def reader_class(file_format: str) -> Callable[..., Reader]:
     """Return the class that reads a format; a library for another format is not imported."""
-    if file_format in ("json", "jsonl"):
+    if file_format in JSON:
         from dataflow_assets.extract.json import JsonReader
 
         return JsonReader
@@ -109,7 +113,7 @@ class FilesExtractor:
         around: Surroundings,
         partitions: Collection[str],
     ) -> None:
-        self.reader = open_reader(files, source.contract)
+        self.reader = open_reader(files, source.contract, around)
         finder = FileFinder(files, source.partitions, around.files)
         self._found = finder.find(only=set(partitions))
 

@@ -333,12 +333,12 @@ def test_members_of_archives_are_read_one_by_one(tmp_path: Path) -> None:
 @example(b'{"a":"\\"}')
 @example(b'[{"a":{}}\\')
 @example(b'{"\\":1}')
+@example(b" [ ]")
 def test_no_bytes_crash_a_reader(tmp_path: Path, content: bytes) -> None:
     for kind in ("json", "jsonl"):
         table = read(snapshot(tmp_path, content), format=kind, sizes=SMALL)
-        assert (
-            table.num_rows or not content.strip(b" \t\r\n\0") or content[:2] in (b"[]", b"\xff\xfe")
-        )
+        bare = content.translate(None, b" \t\r\n\0")
+        assert table.num_rows or bare[:2] in (b"", b"[]", b"\xff\xfe")
 
 
 @RELAXED
