@@ -247,18 +247,11 @@ class HostGuard(Guard):
     Args:
         shared: Where breakers are kept.
         budget: How often hosts may be asked.
-        sleep: Waits for some seconds.
     """
 
-    def __init__(
-        self,
-        shared: SharedState,
-        budget: Budget,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, shared: SharedState, budget: Budget) -> None:
         self._shared = shared
         self._budget = budget
-        self._sleep = sleep
         self._breakers: dict[str, Breaker] = {}
 
     def breaker(self, host: str) -> Breaker:
@@ -266,11 +259,9 @@ class HostGuard(Guard):
         return self._breakers.setdefault(host, Breaker(host, self._shared))
 
     @override
-    def admit(self, host: str) -> None:
+    def admit(self, host: str) -> float:
         self.breaker(host).admit()
-        wait = self._budget.book(host)
-        if wait > 0:
-            self._sleep(wait)
+        return self._budget.book(host)
 
     @override
     def answered(self, host: str) -> None:

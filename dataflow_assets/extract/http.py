@@ -122,8 +122,8 @@ class Response:
 class Guard(Protocol):
     """What is known of hosts beyond one client: their budgets, and whether they answer at all."""
 
-    def admit(self, host: str) -> None:
-        """Wait until a request is due.
+    def admit(self, host: str) -> float:
+        """Return how many seconds to wait before the next request.
 
         Raises:
             BreakerOpenError: The host is not asked for now.
@@ -142,8 +142,9 @@ class Guard(Protocol):
 class Unguarded(Guard):
     """Knows nothing of hosts, and lets every request pass."""
 
-    def admit(self, host: str) -> None:
-        """Let it pass."""
+    def admit(self, host: str) -> float:  # noqa: ARG002 - nothing is known of it
+        """Let it pass at once."""
+        return 0
 
     def answered(self, host: str) -> None:
         """Forget it."""
@@ -212,12 +213,16 @@ class HttpClient:
         """
         return self.send(Ask(with_params(url, params or {}), headers=headers or {}), into)
 
-    def send(self, ask: Ask, into: Path | None = None) -> Response:
+    def send(
+        self, ask: Ask, into: Path | None = None, meanwhile: Callable[[], None] | None = None
+    ) -> Response:
         """Send a request, as often as that may help, and return the answer.
 
         Args:
             ask: The request.
             into: The file for the body; it is overwritten.
+            meanwhile: What else there is to do, once, when there is waiting to do for the first
+                time: mostly while the host thinks. It is done whatever comes of the request.
 
         Raises:
             BreakerOpenError: The host has failed so often that it is left alone for now.
@@ -226,16 +231,23 @@ class HttpClient:
             SourceRefusedError: The host refuses, or answers what no further try would change.
             StorageError: The file cannot be written.
         """
+        errand = _Errand(meanwhile)
+        try:
+            return self._send(ask, into, errand)
+        finally:
+            errand.run()
+
+    def _send(self, ask: Ask, into: Path | None, errand: _Errand) -> Response:
         self._check_address(ask)
         host = host_of(ask.url)
         for tried in range(1, self._limits.tries + 1):
-            self._guard.admit(host)
+            self._wait(self._guard.admit(host), errand)
             try:
-                response = self._try(ask, into)
+                response = self._try(ask, into, errand)
             except _Transient as failure:
                 why = self._credentials.redact(failure.why)
                 self._guard.failed(host, why)
-                self._rest(ask, tried, failure, why)
+                self._wait(self._pause(ask, tried, failure, why), errand)
             except SourceRefusedError:
                 self._guard.answered(host)
                 raise
@@ -244,8 +256,12 @@ class HttpClient:
                 return response
         raise AssertionError("the last try returns or raises")
 
-    def _rest(self, ask: Ask, tried: int, failure: _Transient, why: str) -> None:
-        """Wait before the next try.
+    def _wait(self, seconds: float, errand: _Errand) -> None:
+        if seconds > 0:
+            self._sleep(max(0.0, seconds - errand.run()))
+
+    def _pause(self, ask: Ask, tried: int, failure: _Transient, why: str) -> float:
+        """Return how many seconds to wait before the next try.
 
         Raises:
             SourceUnavailableError: There is none, or the host wants none for long.
@@ -257,19 +273,18 @@ class HttpClient:
             why = f"{why} and asks to be left alone for {asked:,.0f} s"
         elif tried < limits.tries:
             doubled = min(limits.first_wait_s * 2 ** (tried - 1), limits.longest_wait_s)
-            wait = max(asked or 0, doubled * random.uniform(0.5, 1))  # noqa: S311 - jitter
+            wait: float = max(asked or 0, doubled * random.uniform(0.5, 1))  # noqa: S311 - jitter
             LOG.warning("%s %s; asking again in %.1f s", url, why, wait)
-            self._sleep(wait)
-            return
+            return wait
         raise SourceUnavailableError(
             f"{url} {why}; asked {tried} {'time' if tried == 1 else 'times'}.",
             mend="Run again later; if it stays so, ask those who keep the host.",
             culprit=host_of(ask.url),
         ) from failure
 
-    def _try(self, ask: Ask, into: Path | None) -> Response:
+    def _try(self, ask: Ask, into: Path | None, errand: _Errand) -> Response:
         """Ask once; where a host refuses what proves who asks, prove it anew and ask again."""
-        with _Deadline(self._limits.total_s) as deadline:
+        with _Deadline(self._limits.total_s, errand) as deadline:
             response = self._follow(ask, into)
             if response.status == UNAUTHORIZED and self._credentials.renew():
                 response = self._follow(ask, into)
@@ -584,39 +599,60 @@ def _proxy_headers(proxy: str) -> dict[str, str]:
     return dict(make_headers(proxy_basic_auth=user)) if user else {}
 
 
+class _Errand:
+    """What else there is to do while a request is under way; it is done once."""
+
+    def __init__(self, work: Callable[[], None] | None) -> None:
+        self._work = work
+
+    def run(self) -> float:
+        """Do it if it is not done yet, and return how many seconds that took."""
+        work, self._work = self._work, None
+        if work is None:
+            return 0
+        began = time.monotonic()
+        work()
+        return time.monotonic() - began
+
+
 class _Deadline:
     """Cuts off a connection whose answer takes too long in all, however steadily it drips."""
 
-    def __init__(self, seconds: float) -> None:
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+    def __init__(self, seconds: float, errand: _Errand) -> None:
+        self.ends_at = time.monotonic() + seconds
         self._seconds = seconds
+        self._errand = errand
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._expired = False
 
     def __enter__(self) -> Self:
         self._token = DEADLINE.set(self)
-        self._timer.start()
+        WATCH.add(self)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._timer.cancel()
+        WATCH.remove(self)
         DEADLINE.reset(self._token)
         if isinstance(error, _Transient):
             self.check()
+
+    def sent(self, connection: socket.socket) -> None:
+        """Take note that a request is on its way, and use the time."""
+        self.watch(connection)
+        self._errand.run()
 
     def watch(self, connection: socket.socket | None) -> None:
         with self._lock:
             self._socket = connection
         if self._expired:
-            self._cut()
+            self.cut()
 
     def check(self) -> None:
         if self._expired:
             raise _Transient(f"did not answer within {self._seconds:g} s")
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         with self._lock:
             self._expired = True
             if self._socket is None:
@@ -627,6 +663,41 @@ class _Deadline:
                 LOG.debug("the connection was closed before its time was over")
 
 
+class _Watch:
+    """Lets deadlines act when their time has come: one thread for all, which ends when idle."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._deadlines: set[_Deadline] = set()
+        self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0
+
+    def add(self, deadline: _Deadline) -> None:
+        with self._changed:
+            self._deadlines.add(deadline)
+            if self._thread is None or not self._thread.is_alive():  # a forked process has none
+                self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif deadline.ends_at < self._wakes_at:
+                self._changed.notify()
+
+    def remove(self, deadline: _Deadline) -> None:
+        with self._changed:
+            self._deadlines.discard(deadline)
+
+    def _run(self) -> None:
+        with self._changed:
+            while self._deadlines:
+                now = time.monotonic()
+                for late in [one for one in self._deadlines if one.ends_at <= now]:
+                    self._deadlines.remove(late)
+                    late.cut()
+                self._wakes_at = min((one.ends_at for one in self._deadlines), default=now)
+                self._changed.wait(self._wakes_at - now)
+            self._thread = None
+
+
+WATCH = _Watch()
 DEADLINE: ContextVar[_Deadline] = ContextVar("deadline")
 
 
@@ -644,12 +715,12 @@ def _watched_pools() -> dict[str, Any]:
 
     class Plain(connection.HTTPConnection):
         def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's own
-            DEADLINE.get().watch(self.sock)
+            DEADLINE.get().sent(self.sock)
             return super().getresponse()
 
     class Tls(connection.HTTPSConnection):
         def getresponse(self) -> Any:  # noqa: ANN401 - urllib3's own
-            DEADLINE.get().watch(self.sock)
+            DEADLINE.get().sent(self.sock)
             return super().getresponse()
 
     class PlainPool(connectionpool.HTTPConnectionPool):

@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 import json
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,7 +30,7 @@ from dataflow_assets.extract.pages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dataflow_assets.declaration.extract import Rest
@@ -45,7 +44,6 @@ READINGS = 4
 ASKED = {"method", "headers", "pages", "records", "format"}
 """Words of a declaration that decide what is received, beside the request itself."""
 LONGEST_NAME = 400
-ARCHIVED_AT_ONCE = 8
 SECONDS_CODE = re.compile(r"(?<!%)((?:%%)*)%s")
 
 
@@ -103,12 +101,13 @@ class RestExtractor:
             self._credentials,
         )
         for _ in range(READINGS):
+            archiving = _Archiving(journal, request.archive)
             try:
-                self._turn_pages(journal, start)
+                self._turn_pages(journal, start, archiving)
             except PagesShiftedError:
                 journal.clear()
                 continue
-            snapshots = _archive(journal, request.archive)
+            snapshots = archiving.finish()
             journal.remove()
             return snapshots
         raise SourceUnavailableError(
@@ -119,8 +118,8 @@ class RestExtractor:
             culprit=self._rest.url,
         )
 
-    def _turn_pages(self, journal: Journal, start: Position) -> None:
-        """Receive all pages that the journal does not hold yet."""
+    def _turn_pages(self, journal: Journal, start: Position, archiving: _Archiving) -> None:
+        """Receive all pages that the journal does not hold yet, and archive them meanwhile."""
         seen = {_identity(page.position) for page in journal.pages}
         position: Position | None = journal.pages[-1].following if journal.pages else start
         while position is not None:
@@ -129,12 +128,14 @@ class RestExtractor:
             if self._rest.pages is not None and position.number > self._rest.pages.most:
                 raise self._endless(position, f"is beyond page {self._rest.pages.most:,}")
             seen.add(_identity(position))
-            position = self._receive(journal, position)
+            position = self._receive(journal, position, archiving.catch_up)
 
-    def _receive(self, journal: Journal, position: Position) -> Position | None:
+    def _receive(
+        self, journal: Journal, position: Position, meanwhile: Callable[[], None]
+    ) -> Position | None:
         """Receive a page, take note of it, and return where the next one is."""
         path = journal.path(position.number)
-        response = self._client.send(self._ask(position), into=path)
+        response = self._client.send(self._ask(position), path, meanwhile)
         page = self._page(response, path, self._name(position))
         following = self._pager.after(position, page)
         if following is not None:
@@ -266,14 +267,32 @@ class Filler:
         return self.text(value) if isinstance(value, str) else value
 
 
-def _archive(journal: Journal, archive: Path) -> list[Snapshot]:
-    """Copy the pages of a journal into the archive, several at once."""
-    files = []
-    for page in journal.pages:
-        path = journal.path(page.position.number)
-        files.append(FoundFile(path, page.name, page.size, path.stat().st_mtime_ns))
-    with ThreadPoolExecutor(ARCHIVED_AT_ONCE, thread_name_prefix="archive") as pool:
-        return list(pool.map(lambda file: take_snapshot(file, archive), files))
+class _Archiving:
+    """Copies the pages of a journal into the archive.
+
+    Args:
+        journal: The pages.
+        archive: The source's folder in the archive.
+    """
+
+    def __init__(self, journal: Journal, archive: Path) -> None:
+        self._journal = journal
+        self._archive = archive
+        self._taken: list[Snapshot] = []
+
+    def catch_up(self) -> None:
+        """Archive what was noted since the last time: mostly one page."""
+        for page in self._journal.pages[len(self._taken) :]:
+            self._taken.append(take_snapshot(self._file(page), self._archive))
+
+    def finish(self) -> list[Snapshot]:
+        """Archive the rest, and return all."""
+        self.catch_up()
+        return self._taken
+
+    def _file(self, page: KeptPage) -> FoundFile:
+        path = self._journal.path(page.position.number)
+        return FoundFile(path, page.name, page.size, path.stat().st_mtime_ns)
 
 
 def _identity(position: Position) -> str:
