@@ -5,6 +5,7 @@ What belongs here: choosing. What does not: how a kind works.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -47,8 +48,8 @@ def open_extractor(
     """
     declared = source.extract
     if declared.rest is not None:
-        reader = open_reader(declared.rest.bodies, source.contract, around)
-        return RestExtractor(source, declared.rest, reader, around)
+        opening = partial(open_reader, declared.rest.bodies, source.contract, around)
+        return RestExtractor(source, declared.rest, opening, around)
     if declared.feed is not None:
         return _open_feed(declared.feed, around)
     if declared.files is not None:
@@ -113,11 +114,13 @@ class FilesExtractor:
         around: Surroundings,
         partitions: Collection[str],
     ) -> None:
-        self.reader = open_reader(files, source.contract, around)
+        self._open_reader = partial(open_reader, files, source.contract, around)
+        self.reader = self._open_reader()
         finder = FileFinder(files, source.partitions, around.files)
         self._found = finder.find(only=set(partitions))
 
     def fetch(self, request: Request) -> Sequence[Snapshot]:
         """Archive the files of a partition."""
+        self.reader = self._open_reader()  # what another knew of partitions before is forgotten
         files = self._found.get(request.partition, [])
         return take_snapshots(files, request.archive, stays=request.stays)

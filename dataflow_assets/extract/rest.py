@@ -10,7 +10,8 @@ import datetime as dt
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 from dataflow_assets.declaration.rest import WINDOW, Secret
@@ -31,6 +32,7 @@ from dataflow_assets.extract.pages import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from dataflow_assets.declaration.extract import Rest
@@ -44,6 +46,7 @@ READINGS = 4
 ASKED = {"method", "headers", "pages", "records", "format"}
 """Words of a declaration that decide what is received, beside the request itself."""
 LONGEST_NAME = 400
+ARCHIVED_AT_ONCE = 8
 SECONDS_CODE = re.compile(r"(?<!%)((?:%%)*)%s")
 
 
@@ -55,7 +58,7 @@ class RestExtractor:
     Args:
         source: The declaration.
         rest: What it says of the API.
-        reader: Reads the bodies.
+        open_reader: Gives what reads the bodies of one partition.
         around: Where pages on their way and the state of hosts are kept.
 
     Raises:
@@ -63,9 +66,14 @@ class RestExtractor:
     """
 
     def __init__(
-        self, source: SourceDeclaration, rest: Rest, reader: Reader, around: Surroundings
+        self,
+        source: SourceDeclaration,
+        rest: Rest,
+        open_reader: Callable[[], Reader],
+        around: Surroundings,
     ) -> None:
-        self.reader = reader
+        self._open_reader = open_reader
+        self.reader = open_reader()
         self._rest = rest
         self._folder = around.scratch / "pages" / source.name
         remove_old(self._folder, rest.resume.total_seconds())
@@ -101,13 +109,14 @@ class RestExtractor:
             self._credentials,
         )
         for _ in range(READINGS):
-            archiving = _Archiving(journal, request.archive)
+            self.reader = self._open_reader()
             try:
-                self._turn_pages(journal, start, archiving)
+                with _Archiving(journal, request.archive, self.reader) as archiving:
+                    self._turn_pages(journal, start, archiving)
+                    snapshots = archiving.finish()
             except PagesShiftedError:
                 journal.clear()
                 continue
-            snapshots = archiving.finish()
             journal.remove()
             return snapshots
         raise SourceUnavailableError(
@@ -268,31 +277,44 @@ class Filler:
 
 
 class _Archiving:
-    """Copies the pages of a journal into the archive.
+    """Copies the pages of a journal into the archive, several at once, while others are received.
+
+    They are also shown to their reader, which may find their rows long before it is asked for them.
 
     Args:
         journal: The pages.
         archive: The source's folder in the archive.
+        reader: Reads them later.
     """
 
-    def __init__(self, journal: Journal, archive: Path) -> None:
+    def __init__(self, journal: Journal, archive: Path, reader: Reader) -> None:
         self._journal = journal
         self._archive = archive
-        self._taken: list[Snapshot] = []
+        self._reader = reader
+        self._shown = 0
+        self._taken: list[Future[Snapshot]] = []
+        self._pool = ThreadPoolExecutor(ARCHIVED_AT_ONCE, thread_name_prefix="archive")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def catch_up(self) -> None:
-        """Archive what was noted since the last time: mostly one page."""
+        """Begin to archive what was noted since the last time, mostly one page; show another."""
         for page in self._journal.pages[len(self._taken) :]:
-            self._taken.append(take_snapshot(self._file(page), self._archive))
+            path = self._journal.path(page.position.number)
+            file = FoundFile(path, page.name, page.size, path.stat().st_mtime_ns)
+            self._taken.append(self._pool.submit(take_snapshot, file, self._archive))
+        if self._shown < len(self._taken) and self._taken[self._shown].done():
+            self._reader.schema(self._taken[self._shown].result())
+            self._shown += 1
 
     def finish(self) -> list[Snapshot]:
         """Archive the rest, and return all."""
         self.catch_up()
-        return self._taken
-
-    def _file(self, page: KeptPage) -> FoundFile:
-        path = self._journal.path(page.position.number)
-        return FoundFile(path, page.name, page.size, path.stat().st_mtime_ns)
+        return [one.result() for one in self._taken]
 
 
 def _identity(position: Position) -> str:
