@@ -4,6 +4,7 @@ import datetime as dt
 import gzip
 import socket
 import ssl
+import threading
 import time
 import zlib
 from email.utils import format_datetime
@@ -337,6 +338,37 @@ def test_a_connection_is_kept(server: Server) -> None:
     for _ in range(20):
         client.get(server.url)
     assert len({asked.peer for asked in server.asked}) == 1
+
+
+def test_there_is_something_to_do_while_the_host_thinks(server: Server) -> None:
+    done = threading.Event()
+    server.answer = lambda _: GOOD if done.wait(5) else Answer(status=500)
+    limits = Limits(tries=1)
+    assert HttpClient(limits=limits).send(Ask(server.url), meanwhile=done.set).status == 200
+
+
+@pytest.mark.parametrize("given", ["never sent", "refused", "asked again", "no address"])
+def test_what_there_is_to_do_is_done_once_whatever_comes_of_it(server: Server, given: str) -> None:
+    done: list[int] = []
+    answers = {"refused": Answer(status=404), "asked again": Answer(status=503)}
+    server.answer = in_turn(answers.get(given, GOOD))
+    urls = {"never sent": "http://127.0.0.1:1/", "no address": "file:///"}
+    client = HttpClient(limits=QUICK, sleep=Waits())
+    with pytest.raises((SourceRefusedError, SourceUnavailableError)):
+        client.send(Ask(urls.get(given, server.url)), meanwhile=lambda: done.append(1))
+    assert done == [1]
+    assert len(server.asked) == {"refused": 1, "asked again": 3}.get(given, 0)
+
+
+def test_what_fails_meanwhile_is_told_and_not_taken_for_the_hosts_fault(server: Server) -> None:
+    def fail() -> None:
+        raise StorageError("there is no room", mend="make some")
+
+    client = HttpClient(limits=QUICK)
+    with pytest.raises(StorageError):
+        client.send(Ask(server.url), meanwhile=fail)
+    assert client.get(server.url).status == 200
+    assert len(server.asked) == 2
 
 
 def test_proxies_of_the_environment_are_used(

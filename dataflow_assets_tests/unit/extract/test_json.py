@@ -13,8 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from dataflow_assets.declaration.extract import Files
 from dataflow_assets.errors import HeaderError, UnreadableFileError
-from dataflow_assets.extract.json import MOST_COLUMNS
+from dataflow_assets.extract.extractor import union_of
+from dataflow_assets.extract.json import MOST_COLUMNS, JsonReader
+from dataflow_assets.extract.names import column_name
 from dataflow_assets_tests.unit.extract.samples import contract, good, read, rejected, snapshot
 
 if TYPE_CHECKING:
@@ -94,6 +97,46 @@ def test_lines_are_what_python_reads(
         assert {k: v for k, v in json.loads(line).items() if isinstance(v, str)}.items() <= {
             (k if k != "column_" else ""): v for k, v in row.items()
         }.items()
+
+
+EVEN = st.dictionaries(NAMES, st.none(), min_size=1, max_size=4).flatmap(
+    lambda names: st.lists(st.fixed_dictionaries(dict.fromkeys(names, VALUES)), min_size=2)
+)
+
+
+@RELAXED
+@given(EVEN, st.sampled_from(["", " ", "\t \t"]), st.integers(0, 20))
+def test_records_with_the_same_names_and_one_that_differs(
+    tmp_path: Path, records: list[dict[str, Any]], spaces: str, odd: int
+) -> None:
+    """Same names in the same order take a shorter way; one record may end that anywhere."""
+    if odd < len(records):
+        last = list(records[odd])[-1]
+        records[odd][last[:-1] + chr(ord(last[-1]) ^ 1)] = records[odd].pop(last)  # as long
+    content = "\n".join(written(one, spaces) for one in records).encode()
+    table = read(snapshot(tmp_path, content), format="jsonl", sizes={"block_bytes": 1 << 20})
+    assert rejected(table) == []
+    kept = [{column_name(name): value for name, value in one.items()} for one in records]
+    assert rows_of(table) == expected(kept, spaces)
+
+
+def test_rows_are_kept_until_they_are_wanted(tmp_path: Path) -> None:
+    """A file's columns are asked for first: its rows are made then, and not again."""
+    scratch = tmp_path / "scratch"
+    declared = Files.model_validate({"path": "x", "format": "jsonl"})
+    reader = JsonReader(declared, contract("a"), scratch=scratch, block_bytes=1 << 20)
+    lines = b"".join(b'{"a": "%d", "b": "%s"}\n' % (n, b"x" * 90) for n in range(300_000))
+    big, small = snapshot(tmp_path, lines, "big"), snapshot(tmp_path, b'{"c": 1}\n', "small")
+    columns = union_of([reader.schema(big), reader.schema(small), reader.schema(big)])
+    assert columns.names == ["a", "b", "c"]
+    assert list(scratch.iterdir()) == []  # the file has no name
+    for taken in (big, small):
+        taken.path.unlink()
+    assert sum(table.num_rows for table in reader.rows(big, columns)) == 300_000
+    (table,) = reader.rows(small, columns)
+    assert good(table) == [(None, None, "1")]
+    with pytest.raises(UnreadableFileError):
+        list(reader.rows(small, columns))
 
 
 @RELAXED
