@@ -125,3 +125,19 @@ class Marks:
         escaped = np.zeros(len(self.content) + 1, bool)
         escaped[found[(found - starts) % 2 == 0] + 1] = True
         return escaped
+
+
+def shallow(content: bytes, most_depth: int) -> bytes:
+    """Return a JSON text in which null stands for all that is nested deeper than that.
+
+    Args:
+        content: The text, in UTF-8.
+        most_depth: How many objects and arrays may be open at once.
+    """
+    marks = Marks(content)
+    begins, ends = marks.opens(most_depth + 1), marks.closes(most_depth)
+    kept, position = [], 0
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=False):  # as many, if it is JSON
+        kept += [content[position:begin], b"null"]
+        position = end + 1
+    return b"".join([*kept, content[position:]])

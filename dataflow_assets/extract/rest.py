@@ -21,6 +21,7 @@ from dataflow_assets.extract.files import FoundFile, take_snapshot
 from dataflow_assets.extract.hosts import Budget, HostGuard
 from dataflow_assets.extract.http import Ask, HttpClient, Limits, with_params
 from dataflow_assets.extract.journal import Journal, KeptPage, folder_name, remove_old
+from dataflow_assets.extract.json_marks import shallow
 from dataflow_assets.extract.pages import (
     MISSING,
     Page,
@@ -48,6 +49,10 @@ ASKED = {"method", "headers", "pages", "records", "format"}
 LONGEST_NAME = 400
 ARCHIVED_AT_ONCE = 8
 SECONDS_CODE = re.compile(r"(?<!%)((?:%%)*)%s")
+
+
+MOST_DEPTH = 100
+"""How deep a page is looked into for what leads to the next one, if it is too deep as a whole."""
 
 
 class RestExtractor:
@@ -180,8 +185,13 @@ class RestExtractor:
         return Page(response.url, name, response.headers, document, records)
 
     def _parsed(self, path: Path, name: str) -> Any:  # noqa: ANN401 - nested JSON
+        content = path.read_bytes()
         try:
-            return json.loads(path.read_bytes())
+            try:
+                return json.loads(content)
+            except RecursionError:  # what is so deep in a record says nothing of the next page
+                text = content.decode(json.detect_encoding(content), "surrogatepass")
+                return json.loads(shallow(text.encode("utf-8", "surrogatepass"), MOST_DEPTH))
         except ValueError as error:
             raise SourceUnavailableError(
                 f"{name} answered what is no JSON.",

@@ -5,8 +5,8 @@ say. What does not: windows and the archive.
 
 A type without an exact Arrow type is read as the text that Postgres itself writes for it. Of the
 types that have one, some hold values that it cannot hold (infinity, years outside 1 to 9999,
-24:00, NaN in a numeric, arrays of arrays): rows with such a value are told apart by the server,
-which sends their text.
+24:00, NaN in a numeric, arrays of arrays, arrays counted from 2): rows with such a value are told
+apart by the server, which sends their text.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ FINAL = (
     "invalid URI",
     "invalid connection option",
     "does not support SSL",
+    "is not supported",
 )
 """What libpq says of connections that will not succeed later either; it has no code for them."""
 SERVER_SAYS = "PGRES_FATAL_ERROR"
@@ -209,9 +210,10 @@ def _column(found: pa.Field, name: str) -> Column:
     if native == "numeric":
         return _numeric(make, int(told.get(b"POSTGRESQL:typmod", b"-1")), name)
     if native.startswith("_"):
-        element, flat = PLAIN.get(native[1:]), f"array_ndims({name}) > 1"
+        element = PLAIN.get(native[1:])
         select = f"{name}::text[]" if element is None else name
-        return make(type=pa.list_(element or pa.string()), select=select, misfit=flat)
+        odd = f"array_ndims({name}) > 1 or array_lower({name}, 1) not in (0, 1)"
+        return make(type=pa.list_(element or pa.string()), select=select, misfit=f"({odd})")
     kind, cast = WRITTEN.get(native, (pa.string(), "text"))
     return make(type=kind, select=f"{name}::{cast}")
 

@@ -193,6 +193,10 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+REFUSALS = ("FATAL:  password", 'FATAL:  database "', 'FATAL:  role "', "pg_hba")
+"""What libpq says of connections that are refused for good; it has no code while it connects."""
+
+
 def connect(url: SecretStr) -> Connection:
     """Return a new connection, in autocommit mode."""
     connection = psycopg.connect(url.get_secret_value(), **PARAMETERS)  # type: ignore[arg-type]
@@ -210,7 +214,7 @@ def is_passing(error: psycopg.Error) -> bool:
 
 def _is_wrong_address(error: psycopg.Error) -> bool:
     """Whether a connection was refused for good; libpq gives no code while it connects."""
-    return any(part in str(error) for part in ("FATAL:  password", 'FATAL:  database "', "pg_hba"))
+    return any(part in str(error) for part in REFUSALS)
 
 
 def explained(error: psycopg.Error, place: str) -> DataflowError:

@@ -237,6 +237,28 @@ def test_post_with_pages_in_the_body(server: Server, asker: Asker) -> None:
     assert names == ["items#1", "items#2", "items#3", "items#4"]
 
 
+def test_a_record_nested_too_deep_keeps_no_other_from_coming(server: Server, asker: Asker) -> None:
+    """Neither on its page, nor on the next, whose address stands behind it."""
+    deep = "[" * 100_000 + "]" * 100_000
+
+    def answer(asked: Asked) -> Answer:
+        begin = int(asked.params.get("from", "0"))
+        records = [*map(json.dumps, ROWS[begin : begin + 10]), f'{{"id": 0, "name": {deep}}}']
+        more = f'"?from={begin + 10}"' if begin + 10 < len(ROWS) else "null"
+        body = f'{{"items": [{", ".join(records)}], "links": {{"next": {more}}}}}'
+        return Answer(body.encode(), headers={"Content-Type": "application/json"})
+
+    server.answer = answer
+    found = []
+    for shot in asker.fetch(records="items", pages={"next": {"path": "links.next"}}):
+        schema = asker.extractor.reader.schema(shot)
+        for table in asker.extractor.reader.rows(shot, schema):
+            found += table.to_pylist()
+    good = [{"id": int(row["id"]), "name": row["name"]} for row in found if not row["_reject"]]
+    assert good == ROWS
+    assert [row["_reject"] for row in found if row["_reject"]] == ["too_deep"] * 3
+
+
 def test_csv_bodies(server: Server, asker: Asker) -> None:
     def answer(asked: Asked) -> Answer:
         begin = int(asked.params.get("from", "0"))

@@ -60,6 +60,8 @@ POSTGRES = [
     ("interval", "'1 mon 2 days 03:00:00.5'", "string", "P1M2DT3H0.5S"),
     ("int[]", "'{1,null,3}'", "list<item: int32>", [1, None, 3]),
     ("text[]", "'{a,null}'", "list<item: string>", ["a", None]),
+    ("int[]", "'{}'", "list<item: int32>", []),
+    ("int[]", "'[0:1]={7,8}'", "list<item: int32>", [7, 8]),
     ("numeric(10,2)[]", "'{1.50}'", "list<item: string>", ["1.50"]),
     ("mood", "'ok'", "string", "ok"),
     ("positive", "5", "int32", 5),
@@ -77,6 +79,7 @@ POSTGRES_MISFITS = [
     ("time", "'24:00:00'", "24:00:00"),
     ("numeric(4,1)", "'NaN'", "NaN"),
     ("int[]", "'{{1,2},{3,4}}'", [[1, 2], [3, 4]]),
+    ("int[]", "'[2:3]={7,8}'", [7, 8]),
 ]
 MARIADB = [
     ("tinyint", "-128", "int8", -128),

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -318,8 +319,12 @@ def test_nobody_there_is_tried_again_and_then_said(
     assert "secret" not in str(failure.value)
 
 
-def test_no_such_database_is_said_at_once(database: str, tmp_path: Path) -> None:
-    warehouse = open_warehouse(f"{database}_not")
+@pytest.mark.parametrize("part", ["database", "user"])
+def test_no_such_database_or_user_is_said_at_once(database: str, tmp_path: Path, part: str) -> None:
+    parts = urlsplit(database)
+    host = f"{parts.hostname}:{parts.port}"
+    urls = {"database": f"{database}_not", "user": f"postgresql://nobody@{host}{parts.path}"}
+    warehouse = open_warehouse(urls[part])
     began = time.monotonic()
     with pytest.raises(WarehouseRefusedError, match="does not exist") as failure:
         warehouse.publish(TABLE, [publication(tmp_path, "a", 3)])
