@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 REFUSED = "\0"
 """What stands in the place of a text that a step refuses: no type has such a value."""
 
+KEEP_ENDS = ("trim", "collapse", "lower", "upper", "title", "nfc")
+"""Steps that leave no white space around a text that had none."""
+
 GROUP = re.compile(r"\$(?:\$|\{([^}]*)\}|(\w+))", re.ASCII)
 """How a replacement names what a group has matched; two dollars are one."""
 
@@ -34,9 +37,10 @@ GROUP = re.compile(r"\$(?:\$|\{([^}]*)\}|(\w+))", re.ASCII)
 def steps_of(column: Column) -> Callable[[pl.Series], pl.Series]:
     """Return what applies a column's clean-up steps to texts, in their order.
 
-    Texts that a step refuses become `REFUSED`; later steps leave them so.
+    White space that a step leaves around a text is dropped if the column is trimmed. Texts that a
+    step refuses become `REFUSED`; later steps leave them so.
     """
-    steps = [(_change(step, column), step.refuses) for step in column.clean]
+    steps = [(_trimmed(step, column), step.refuses) for step in column.clean]
 
     def clean_up(texts: pl.Series) -> pl.Series:
         refusing = False
@@ -81,6 +85,13 @@ def _check_replacement(pattern: str, new: str) -> None:
                 f"The replacement {new!r} names the group {name!r}, which {pattern!r} lacks.",
                 mend="Write ${1} where letters or digits follow, and $$ for a dollar.",
             )
+
+
+def _trimmed(step: Step, column: Column) -> Callable[[pl.Series], pl.Series]:
+    change = _change(step, column)
+    if not column.trim or step.map is not None or step.step in KEEP_ENDS:
+        return change
+    return lambda texts: change(texts).str.strip_chars()
 
 
 def _change(step: Step, column: Column) -> Callable[[pl.Series], pl.Series]:

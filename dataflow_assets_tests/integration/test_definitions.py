@@ -59,6 +59,36 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "'decimal(4, 5)' is no type",
         "decimal(precision, scale)",
     ),
+    "a typo in a clean-up step": (
+        {f"{COLUMNS}kind__clean": ["lower", {"replce": {"a": "b"}}]},
+        "contract.columns.kind.clean.1.replce",
+        "there is no word 'replce'",
+        "Did you mean 'replace'? Words here are step, replace, replace_pattern, map, others",
+    ),
+    "a clean-up step that is none": (
+        {f"{COLUMNS}kind__clean": ["lowr"]},
+        "contract.columns.kind.clean.0.step",
+        "'lowr' is no step",
+        "there are trim, collapse, lower",
+    ),
+    "a replacement that names no group": (
+        {f"{COLUMNS}kind__clean": ["trim", {"replace_pattern": {"(a)": "$1b"}}]},
+        "column kind",
+        "names the group '1b'",
+        "Write ${1}",
+    ),
+    "a mark for numbers on a time": (
+        {f"{COLUMNS}arrived_at__decimal_mark": ","},
+        "contract.columns.arrived_at",
+        "decimal_mark does not apply to timestamp",
+        "only to whole numbers, unsigned ones, float, decimal",
+    ),
+    "a default that its own rule refuses": (
+        {f"{COLUMNS}draught__default": 30},
+        "column draught",
+        "The default 30 breaks draught__range",
+        "Give a default that the column's own rules allow",
+    ),
     "a duration that is none": (
         {"checks__freshness": "26 hours"},
         "checks.freshness",
@@ -255,6 +285,8 @@ ENTITY_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a typo in a word": ({"preferred": []}, "preferred", "no word 'preferred'", "mean 'prefer'?"),
 }
 LINES = {
+    "contract.columns.kind.clean.0.step": "lowr",
+    "column kind": "replace_pattern",
     "{{ env.NOT_THERE }}/{date:%Y-%m-%d}*": "path",
     "rule deep": "sql",
     "owners.0": "me",

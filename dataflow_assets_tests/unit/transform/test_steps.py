@@ -30,7 +30,7 @@ SPACE = r"[\s\x85]+"
 
 
 def cleaned_up(texts: list[str | None], *steps: Any, **column: Any) -> list[str | None]:  # noqa: ANN401 - YAML
-    declared = Column.model_validate({"clean": steps, **column})
+    declared = Column.model_validate({"clean": steps, "trim": False, **column})
     return steps_of(declared)(pl.Series(texts, dtype=pl.String)).to_list()
 
 
@@ -106,6 +106,14 @@ def test_steps_follow_one_another(texts: list[str | None], chosen: list[Any]) ->
 )
 def test_what_steps_do(step: Any, text: str, result: str) -> None:  # noqa: ANN401 - YAML
     assert cleaned_up([text], step) == [result]
+
+
+def test_white_space_that_a_step_leaves_around_is_dropped_before_the_next() -> None:
+    steps = ["strip_html", {"map": {"yes": "y"}}]
+    assert cleaned_up(["<p>yes</p>"], *steps, trim=True) == ["y"]
+    assert cleaned_up(["<p>yes</p>"], *steps) == [REFUSED]
+    split = [{"split": ":", "part": 2}, {"replace_pattern": {"^": "-"}}]
+    assert cleaned_up(["k: v", "k"], *split, trim=True) == ["-v", None]
 
 
 def test_case_may_not_count_for_maps() -> None:
