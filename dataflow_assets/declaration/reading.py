@@ -201,6 +201,14 @@ class Reading(ShortlyDeclared):
         default=None, exclude_if=lambda said: said is None
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _percent_is_a_unit(cls, value: Any) -> Any:  # noqa: ANN401 - as above
+        """Refuse the word that everybody tries first, with what to write in its place."""
+        if isinstance(value, dict) and "percent" in value:
+            raise ValueError('percent is a unit: write units: {"%": 0.01}')
+        return value
+
     @model_validator(mode="after")
     def _words_apply_to_the_type(self) -> Self:
         for word, types in APPLIES_TO.items():

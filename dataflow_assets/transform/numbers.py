@@ -59,7 +59,12 @@ def number_of(text: pl.Expr, column: Column) -> pl.Expr:
 
 def reads_plainly(column: Column) -> bool:
     """Whether a text that is a number without any word of the column means just that number."""
-    return column.units is None and (column.is_whole or column.decimal_mark in (None, "."))
+    if column.units is not None:
+        return False
+    if column.is_whole:
+        return True
+    has_no_exponent = column.type.startswith("float") and bool(column.currency)
+    return column.decimal_mark in (None, ".") and not has_no_exponent
 
 
 def shape_of(column: Column) -> str:

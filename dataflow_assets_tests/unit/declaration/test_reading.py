@@ -53,6 +53,7 @@ KINDS = "trim, collapse, lower, upper, title, strip_html, nfc, nfkc"
         ({"type": "float64", "currency": "US1"}, "the currency 'US1' ends with a digit"),
         ({"type": "float64", "currency": ".x"}, "'.x' begins with a mark of numbers"),
         ({"type": "float64", "currency": 5}, "valid tuple"),
+        ({"type": "float64", "percent": True}, 'percent is a unit: write units: {"%": 0.01}'),
         ({"type": "float64", "units": {}}, "at least 1 item"),
         ({"type": "float64", "units": {"kg": 0}}, "0 is no factor"),
         ({"type": "float64", "units": {"kg": "1e30"}}, "is no factor: a number but 0,"),

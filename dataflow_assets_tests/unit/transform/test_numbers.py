@@ -274,6 +274,12 @@ def test_the_ends_of_what_decimals_hold(text: str, value: Decimal | None) -> Non
     assert read([text], column) == [value]
 
 
+@pytest.mark.parametrize("words", [{"currency": "E"}, {"currency": "$"}, {"units": {"": 1}}])
+def test_there_is_no_exponent_beside_a_currency_or_unit(words: dict[str, Any]) -> None:
+    column = Column.model_validate({"type": "float64", **words})
+    assert read(["1e5", " 1e5 ", "1E5", "15"], column) == [None, None, None, 15.0]
+
+
 def test_null_tokens_win_over_what_could_be_read() -> None:
     column = Column.model_validate(
         {"type": "int64", "thousands_mark": ",", "null_tokens": ["-1", "9,999"]}
