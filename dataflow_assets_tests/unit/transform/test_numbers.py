@@ -247,6 +247,7 @@ def test_what_looks_right_is_read_as_by_hand(case: tuple[Column, str]) -> None:
     assert _same(value, expected(text, column)), (text, value, expected(text, column))
 
 
+@THOROUGH
 @given(st.decimals(-(10**9), 10**9, places=3), st.sampled_from([0.01, 0.001, 1, 100]))
 def test_powers_of_ten_are_rounded_once(number: Decimal, factor: float) -> None:
     column = Column.model_validate({"type": "float64", "units": {"x": factor}})

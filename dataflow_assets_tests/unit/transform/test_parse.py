@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflow_assets.declaration.contract import Column
@@ -19,6 +19,8 @@ from dataflow_assets.transform.parse import check_formats, unread_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+UNHURRIED = settings(deadline=None)
 
 
 def read(
@@ -223,12 +225,14 @@ def test_formats_that_can_be_read_are_taken(kind: str, text: str) -> None:
     check_formats(Column(type=kind, formats=(text,)))
 
 
+@UNHURRIED
 @given(st.integers(-(2**63), 2**63 - 1), st.sampled_from(["", "+", " ", "00"]))
 def test_whole_numbers_come_back(number: int, before: str) -> None:
     text = f"{before}{number}" if number >= 0 else str(number)
     assert read([text], type="int64") == [number]
 
 
+@UNHURRIED
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_come_back_bit_by_bit(number: float) -> None:
     (value,) = read([repr(number)], type="float64")
@@ -236,11 +240,13 @@ def test_floats_come_back_bit_by_bit(number: float) -> None:
     assert math.copysign(1, value) == math.copysign(1, number)
 
 
+@UNHURRIED
 @given(st.decimals(-(10**15), 10**15, places=4))
 def test_decimals_come_back_exactly(number: Decimal) -> None:
     assert read([format(number, "f")], type="decimal(20,4)") == [number]
 
 
+@UNHURRIED
 @given(st.datetimes(), st.sampled_from(["T", " "]), st.sampled_from(["Z", ""]))
 def test_moments_come_back(moment: dt.datetime, between: str, zone: str) -> None:
     text = moment.isoformat(between) + zone
@@ -250,6 +256,7 @@ def test_moments_come_back(moment: dt.datetime, between: str, zone: str) -> None
 VISIBLE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=6)
 
 
+@UNHURRIED
 @given(st.lists(VISIBLE | st.from_regex(r"[+-]?\d{0,4}\.?\d{0,3}", fullmatch=True)))
 def test_any_text_is_read_like_a_number_or_not_at_all(texts: list[str]) -> None:
     exact = re.compile(r"[+-]?[0-9]+(\.[0-9]{0,2})?|[+-]?\.[0-9]{1,2}")
