@@ -4,7 +4,8 @@ What belongs here: one way to write each type of Polars. What does not: reading 
 and types that a contract can declare.
 
 Whole numbers are digits, fractions the shortest text that gives the same number again, moments and
-times ISO 8601, lists and structs JSON. Bytes are the text that they are in UTF-8, else hexadecimal.
+times ISO 8601, lists, structs and maps JSON. Bytes are the text that they are in UTF-8, else
+hexadecimal.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from polars._typing import PolarsDataType
 
 DAY_AND_TIME = "%Y-%m-%dT%H:%M:%S%.f"
-NESTED = (pl.List, pl.Array, pl.Struct)
+NESTED = (pl.List, pl.Array, pl.Struct, pl.Map)
 UNITS = {"ms": 10**3, "us": 10**6}
 DAY = 86_400
 FIRST, END = -62_135_596_800, 253_402_300_800
@@ -102,7 +103,7 @@ def _json(values: pl.Series) -> pl.Series:
         texts = whole.str.strip_prefix('{"v":').str.strip_suffix("}").alias(values.name)
         return texts.zip_with(values.is_not_null(), texts.clear(len(texts)))
     written = [
-        None if one is None else json.dumps(one, default=_plain, ensure_ascii=False)
+        None if one is None else json.dumps(_named(one), default=_plain, ensure_ascii=False)
         for one in values.to_list()
     ]
     return pl.Series(values.name, written, pl.String)
@@ -114,8 +115,18 @@ def _is_writable(dtype: PolarsDataType) -> bool:
         return all(_is_writable(field.dtype) for field in dtype.fields)
     if isinstance(dtype, (pl.List, pl.Array)):
         return _is_writable(dtype.inner)
+    if isinstance(dtype, pl.Map):
+        return dtype.key == pl.String and _is_writable(dtype.value)
     return not isinstance(dtype, NOT_IN_JSON)
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401 - whatever a nested value holds
     return _spelled(value) or "" if isinstance(value, bytes) else str(value)
+
+
+def _named(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return a value in which the keys of maps are texts."""
+    if isinstance(value, dict):
+        names = (name if isinstance(name, str) else _plain(name) for name in value)
+        return dict(zip(names, map(_named, value.values()), strict=True))
+    return [_named(one) for one in value] if isinstance(value, list) else value

@@ -131,6 +131,18 @@ def test_a_value_is_exact_or_none(
         ),
         (pl.Series([[dt.time(1, 2, 3, 4)], []]), ['["01:02:03.000004"]', "[]"]),
         (pl.Series([[b"x", b"\xff", None]]), ['["x", "ff", null]']),
+        (
+            pl.Series([{"a": 1, "b": None}, None, {}], dtype=pl.Map(pl.String, pl.Int64)),
+            ['{"a":1,"b":null}', None, "{}"],
+        ),
+        (
+            pl.Series([{1: b"\xff", 2: None}], dtype=pl.Map(pl.Int64, pl.Binary)),
+            ['{"1": "ff", "2": null}'],
+        ),
+        (
+            pl.Series([{MOMENT.date(): [dt.time(1)]}], dtype=pl.Map(pl.Date, pl.List(pl.Time))),
+            ['{"2024-05-06": ["01:00:00"]}'],
+        ),
     ],
 )
 def test_every_type_has_a_text(values: pl.Series, texts: list[str | None]) -> None:
