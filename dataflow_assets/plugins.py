@@ -1,8 +1,8 @@
-"""Plug-ins: what installed packages add, by entry points.
+"""Plug-ins: what installed packages add, by entry points, or by the name of a class.
 
 What belongs here: which plug-ins there are, loading one by its name, and what is said of one that
-cannot be loaded. What does not: what a plug-in does; `extract.plugin` and `transform.plugin` say
-that.
+cannot be loaded. What does not: what a plug-in does; `extract.plugin`, `transform.plugin` and
+`transform.models` say that.
 
 A plug-in is imported when a declaration names it, never before. So one that cannot be imported
 hurts nobody who does not use it.
@@ -11,6 +11,7 @@ hurts nobody who does not use it.
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,6 +81,36 @@ def load_plugin(group: str, name: str, kind: type[PluginT]) -> PluginT:
             culprit=package,
         )
     return plugin
+
+
+def load_class(path: str, kind: type[PluginT]) -> type[PluginT]:
+    """Import a class.
+
+    Args:
+        path: Its module and its name, such as ``shop.models:Order``.
+        kind: What it must be derived from.
+
+    Raises:
+        PluginError: It cannot be imported, or is something else.
+    """
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # whatever a stranger's module raises while it is imported
+        raise PluginError(
+            f"{name} cannot be imported from the module {module}: {type(error).__name__}: {error}.",
+            mend=f"Mend or install the package of {module}, in the environment in which Dagster "
+            "runs, or correct the name; other sources are not concerned.",
+            culprit=module,
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise PluginError(
+            f"{name} of the module {module} is no {kind.__name__}, but {type(found).__name__}"
+            f"{f' {found.__name__}' if isinstance(found, type) else ''}.",
+            mend=f"Name a class that is derived from {kind.__name__}.",
+            culprit=module,
+        )
+    return found
 
 
 def read_parameters(model: type[ModelT], given: Mapping[str, Any]) -> ModelT:

@@ -116,8 +116,8 @@ def cleaned_check_specs(
         dg.AssetCheckSpec(
             name,
             asset=key,
-            blocking=rule.severity == "block",
-            description=rule.description,
+            blocking=rule.bars,
+            description=rule_words(rule),
         )
         for name, rule in rules.items()
     ]
@@ -204,19 +204,36 @@ def cleaned_outcomes(
     yield _quarantined_outcome(source, cleaned.counts)
     yield _columns_outcome(source, cleaned)
     for name, rule in rules.items():
-        broken = cleaned.tally.rules.get(rule.id, UNBROKEN)
-        yield Outcome(
-            name,
-            passed=broken.rows == 0,
-            severity=ERROR if rule.severity == "block" else WARN,
-            description=f"{broken.rows:,} rows break it",
-            metadata={
-                "rows": dg.MetadataValue.int(broken.rows),
-                "sample": dg.MetadataValue.md(sample_table(broken.samples)),
-            }
-            if broken.rows
-            else {},
-        )
+        yield _rule_outcome(name, rule, cleaned.tally.rules.get(rule.id, UNBROKEN), cleaned.counts)
+
+
+def _rule_outcome(name: str, rule: RuleId, broken: Broken, counts: Counts) -> Outcome:
+    """Evaluate one rule: passed up to its limit, with a note where rows break it all the same."""
+    allowed = "" if rule.limit is None else f"; its limit is {rule.limit}"
+    return Outcome(
+        name,
+        passed=rule.allows(broken.rows, counts.received),
+        severity=ERROR if rule.bars else WARN,
+        description=f"{broken.rows:,} rows break it{allowed}",
+        metadata={
+            "rows": dg.MetadataValue.int(broken.rows),
+            "sample": dg.MetadataValue.md(sample_table(broken.samples)),
+        }
+        if broken.rows
+        else {},
+    )
+
+
+def rule_words(rule: RuleId) -> str:
+    """Return what a rule promises, and what happens where it is broken, in words."""
+    if rule.limit is None:
+        return rule.description
+    beyond = {
+        "warn": "a warning",
+        "quarantine": "the partition is not published",
+        "block": "the partition is not published",
+    }[rule.severity]
+    return f"{rule.description} (limit: {rule.limit}; beyond that, {beyond})"
 
 
 def conservation_outcome(counts: Counts) -> Outcome:
@@ -245,10 +262,12 @@ def normalized_outcomes(normalized: Normalized) -> Iterator[Outcome]:
 
 
 def sample_table(samples: Sequence[Finding]) -> str:
-    """Return findings as a Markdown table: file, line, column and value."""
+    """Return findings as a Markdown table: file, line, column, value, and what a model says."""
+    words = ["file", "line", "column", "value"]
+    if any(one.message for one in samples):
+        words.append("message")
     return metadata.markdown_table(
-        ("file", "line", "column", "value"),
-        [(one.file, one.line, one.column, one.value) for one in samples],
+        words, [[getattr(one, word) for word in words] for one in samples]
     )
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.conservation import conservation_failure
+from dataflow_assets.builders.references import ReferredTables, references_of
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import (
@@ -23,31 +25,33 @@ from dataflow_assets.errors import (
     QuarantineLimitError,
     RowCountError,
 )
+from dataflow_assets.io.breaks import find_breaks, find_gaps
 from dataflow_assets.io.duplicates import find_losers
 from dataflow_assets.io.lake import FINDING_ROWS, Manifest, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 from dataflow_assets.transform.findings import count_findings
+from dataflow_assets.transform.models import model_stamps
 from dataflow_assets.transform.plugin import transform_stamps
 from dataflow_assets.transform.quarantine import quarantine_rows
 from dataflow_assets.transform.rules import contract_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.errors import DataflowError
     from dataflow_assets.io.lake import Layer
-    from dataflow_assets.transform.findings import Tally
+    from dataflow_assets.transform.findings import Broken, Tally
 
 CLEANED = "cleaned.parquet"
 QUARANTINE = "quarantine.parquet"
 FINDINGS = "findings.parquet"
 SMALL_ROWS = 50_000
 """Rows up to which a partition is cleaned in memory: streaming pays off only above."""
-CLEANED_CODE = "1"
+CLEANED_CODE = "2"
 """Raised when the same raw rows would give other cleaned rows than before."""
 
 
@@ -79,17 +83,22 @@ class Cleaned:
 
 def cleaned_declaration(source: SourceDeclaration) -> str:
     """Return a digest of all that decides which cleaned rows the same raw rows give."""
-    return digest(CLEANED_CODE, digest_of(source.contract), *transform_stamps(source.contract))
+    contract = source.contract
+    stamps = [*transform_stamps(contract), *model_stamps(contract)]
+    return digest(CLEANED_CODE, digest_of(contract), *stamps)
 
 
-def cleaned_version(declaration: str, raw: Manifest) -> str:
+def cleaned_version(
+    declaration: str, raw: Manifest, references: Mapping[str, str] | None = None
+) -> str:
     """Return the data version of what a declaration makes of a raw partition.
 
     Args:
         declaration: What `cleaned_declaration` returns: worked out once, not for each partition.
         raw: The raw partition.
+        references: By rule, the version of the table that it refers to.
     """
-    return digest(raw.data_version, declaration)
+    return digest(raw.data_version, declaration, *([references] if references else []))
 
 
 class Cleaner(Workplace):
@@ -109,8 +118,10 @@ class Cleaner(Workplace):
         shown.
 
         Raises:
-            PartitionMissingError: The raw partition has not been published.
+            PartitionMissingError: The raw partition has not been published, or a table to which a
+                rule refers.
             HeaderError: A required column is gone, or a frozen contract meets an unknown one.
+            PartitionBusyError: A table to which a rule refers is not left alone.
         """
         name, lake = self._source.name, self._stores.lake
         with lake.partition_lock(f"cleaned/{name}", partition):
@@ -130,11 +141,12 @@ class Cleaner(Workplace):
     def _stage(self, partition: str, raw: Manifest) -> Cleaned:
         """Write cleaned rows and findings to the work folder, and audit them."""
         started = time.monotonic()
-        name, lake = self._source.name, self._stores.lake
-        plan = self._plan_for(lake.raw_schema(name, partition))
+        name = self._source.name
+        plan, references = self._plan_of(partition, raw)
         stamp = Manifest(
-            data_version=cleaned_version(self._declaration, raw),
+            data_version=cleaned_version(self._declaration, raw, references),
             declaration=self._declaration,
+            references=dict(references),
             run_id=self._stores.run_id,
             fingerprint=raw.fingerprint,
             published_at=dt.datetime.now(dt.UTC),
@@ -176,7 +188,16 @@ class Cleaner(Workplace):
         quarantine_rows(findings).sink_parquet(
             self._work / QUARANTINE, engine="streaming", **lake.sink_options(stamp, FINDING_ROWS)
         )
-        return count_findings(findings)
+        tally = count_findings(findings)
+        if any(rule.no_gaps is not None for rule in plan.contract.rules.values()):
+            return replace(tally, rules=tally.rules | self._gaps(plan))
+        return tally
+
+    def _gaps(self, plan: CleaningPlan) -> dict[str, Broken]:
+        """Find the gaps among the cleaned rows in the work folder."""
+        cleaned = self._work / CLEANED
+        limit = self._stores.memory_limit_mb
+        return find_gaps(cleaned, plan.contract, count_rows(cleaned), self._work, limit)
 
     def _write_small(
         self, plan: CleaningPlan, rows: pl.DataFrame, options: dict[str, Any]
@@ -184,7 +205,8 @@ class Cleaner(Workplace):
         """Write the cleaned rows of a small partition, and return its findings."""
         limit = self._stores.memory_limit_mb
         losers = find_losers(rows.lazy(), plan, rows.height, self._work, limit)
-        split = plan.clean_in_memory(rows, losers)
+        breaks = find_breaks(rows.lazy(), plan, losers, rows.height, self._work, limit)
+        split = plan.clean_in_memory(rows, losers, breaks)
         split.good.collect().write_parquet(self._work / CLEANED, **options)
         return split.findings
 
@@ -193,7 +215,9 @@ class Cleaner(Workplace):
     ) -> pl.LazyFrame:
         """Write the cleaned rows of a partition of any size, and return its findings."""
         limit, lake = self._stores.memory_limit_mb, self._stores.lake
-        split = plan.clean(rows, find_losers(rows, plan, received, self._work, limit))
+        losers = find_losers(rows, plan, received, self._work, limit)
+        breaks = find_breaks(rows, plan, losers, received, self._work, limit)
+        split = plan.clean(rows, losers, breaks)
         findings = self._work / FINDINGS
         pl.collect_all(
             [
@@ -236,6 +260,24 @@ class Cleaner(Workplace):
             shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
         return Shown(cleaned.manifest.data_version, shown)
 
+    def _plan_of(self, partition: str, raw: Manifest) -> tuple[CleaningPlan, Mapping[str, str]]:
+        """Return how a partition is judged, and the versions of the tables that rules refer to."""
+        name, lake = self._source.name, self._stores.lake
+        plan = self._plan_for(lake.raw_schema(name, partition))
+        if not references_of(self._source):
+            return plan, {}
+
+        def values(columns: Sequence[str]) -> pl.LazyFrame:
+            rows = lake.scan("raw", name, partition, self._work, row_index="_row")
+            return plan.values(rows, columns)
+
+        referred = self._tables.read(partition, raw.rows, values)
+        return plan.referring(referred.lookups), referred.versions
+
+    @cached_property
+    def _tables(self) -> ReferredTables:
+        return ReferredTables(self._source, self._stores, self._work)
+
     def _plan_for(self, columns: pl.Schema) -> CleaningPlan:
         key = tuple(columns.items())
         if key not in self._plans:
@@ -254,7 +296,7 @@ class Cleaner(Workplace):
         """Return why the partition may not be published, if it may not."""
         failure = (
             conservation_failure(counts)
-            or self._audit_rules(tally)
+            or self._audit_rules(counts, tally)
             or self._audit_quarantined(counts, tally)
             or self._audit_row_count(counts)
         )
@@ -262,15 +304,25 @@ class Cleaner(Workplace):
             None if failure is None else failure.at(source=self._source.name, partition=partition)
         )
 
-    def _audit_rules(self, tally: Tally) -> DataflowError | None:
+    def _audit_rules(self, counts: Counts, tally: Tally) -> DataflowError | None:
         for rule in self._rules:
             broken = tally.rules.get(rule.id)
-            if rule.severity == "block" and broken is not None:
+            if broken is None or not rule.bars or rule.allows(broken.rows, counts.received):
+                continue
+            more = f", more than its limit of {rule.limit}" if rule.limit else ""
+            if rule.severity == "block":
                 return BlockingRuleError(
-                    f"{broken.rows:,} rows break a rule of severity block: {broken.sample_text()}.",
+                    f"{broken.rows:,} rows break a rule of severity block{more}: "
+                    f"{broken.sample_text()}.",
                     mend="Correct the data or the rule; the partition stays as it was.",
                     culprit=rule.id,
                 )
+            return QuarantineLimitError(
+                f"{broken.rows:,} of {counts.received:,} rows break a rule{more}: "
+                f"{broken.sample_text()}.",
+                mend="Correct the data, the rule or its limit; the partition stays as it was.",
+                culprit=rule.id,
+            )
         return None
 
     def _audit_quarantined(self, counts: Counts, tally: Tally) -> DataflowError | None:

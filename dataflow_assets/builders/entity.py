@@ -18,17 +18,20 @@ from dataflow_assets.builders.steps import (
 from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.partitions import Partitions
 from dataflow_assets.declaration.source import SourceDeclaration
-from dataflow_assets.errors import DeclarationError
+from dataflow_assets.errors import DeclarationError, PluginError
 
 
 def build_entity(
-    entity: EntityDeclaration, sources: Mapping[str, SourceDeclaration]
+    entity: EntityDeclaration,
+    sources: Mapping[str, SourceDeclaration],
+    broken: Mapping[str, PluginError] | None = None,
 ) -> dg.Definitions:
     """Return everything that an entity's declaration asks for.
 
     Args:
         entity: The declaration.
         sources: All declared sources, by name.
+        broken: Sources whose columns are not known, and why; the entity's runs fail of that.
 
     Raises:
         DeclarationError: A source is not declared, is cut into other partitions, or has windows
@@ -40,7 +43,8 @@ def build_entity(
     _check_history(entity, shared)
     _check_overlaps(entity, used)
     partitions = build_partitions(shared)
-    mappings = build_mappings(entity, used)
+    unknown = next((error for name, error in (broken or {}).items() if name in used), None)
+    mappings = build_mappings(entity, used) if unknown is None else {}
     key = dg.AssetKey(["normalized", entity.name])
     specs = checks.normalized_check_specs(entity.name)
     spec = dg.AssetSpec(
@@ -71,7 +75,7 @@ def build_entity(
     ) -> Iterator[StepEvent]:
         opened = stores.open(context.run.run_id)
         normalizer = Normalizer(entity, mappings, shared, opened)
-        with failing(context, entity.name), normalizer:
+        with failing(context, entity.name, unknown), normalizer:
             outcomes = run_partitions(
                 context,
                 entity.name,

@@ -115,6 +115,8 @@ def unhindered(
     published = [
         key
         for key, one in cleaned.items()
-        if one and (before := raw[key]) and one.data_version == cleaned_version(declaration, before)
+        if one
+        and (before := raw[key])
+        and one.data_version == cleaned_version(declaration, before, one.references)
     ]
     return published if len(published) < len(keys) else []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from dataflow_assets.transform.models import model_of
 from dataflow_assets.transform.types import declared_name
 
 if TYPE_CHECKING:
@@ -57,9 +58,20 @@ def cleaned_schema(contract: Contract) -> dg.TableSchema:
 
 
 def _constraints(column: Column) -> list[str]:
-    words = ("min", "max", "min_length", "max_length", "pattern", "one_of", "formats")
+    words = (
+        *("min", "max", "above", "below", "multiple_of", "min_length", "max_length"),
+        *("pattern", "one_of", "formats"),
+    )
     given = {word: getattr(column, word) for word in words}
     return [f"{word}: {value}" for word, value in given.items() if value not in (None, ())]
+
+
+def model_metadata(contract: Contract) -> Metadata:
+    """Return which Pydantic model a contract names, and whether it must see each row."""
+    model = model_of(contract)
+    if model is None:
+        return {}
+    return {"model": contract.model, **({"model_note": model.note} if model.note else {})}
 
 
 def raw_schema(source: SourceDeclaration) -> dg.TableSchema:

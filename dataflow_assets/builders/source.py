@@ -1,6 +1,6 @@
 """From a source's declaration to its assets, job, sensor and schedule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -9,6 +9,7 @@ from dataflow_assets.builders.breakers import host_check_results, host_check_spe
 from dataflow_assets.builders.cleaning import Cleaner, cleaned_declaration
 from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.receiving import Receiver, raw_declaration
+from dataflow_assets.builders.references import asset_deps
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.sensor import build_schedule, build_sensor
 from dataflow_assets.builders.steps import (
@@ -19,11 +20,12 @@ from dataflow_assets.builders.steps import (
     materialize_result,
     run_partitions,
 )
+from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.errors import PluginError
 from dataflow_assets.io.lake import Layer
 
-LAYERS = ("raw", "cleaned", "quarantine", "normalized")
+OWN_LAYERS = ("raw", "cleaned", "quarantine")
 PREVIEWS = 31
 """The most partitions of a run for which the rows are previewed: each preview takes a read."""
 CLEANED_LAYERS: tuple[Layer, ...] = ("cleaned", "quarantine")
@@ -39,27 +41,42 @@ def build_source(source: SourceDeclaration, broken: PluginError | None = None) -
     Raises:
         DeclarationError: A rule has the name of another check.
     """
+    unusable = broken if source.contract.model is not None else None
     if broken is not None:
         text = f"**Broken**: {broken}\n\n{source.description}".strip()
-        source = source.model_copy(update={"description": text})
+        source = source.model_copy(update={"description": text, "contract": _known(source)})
     partitions = build_partitions(source.partitions)
     job = dg.define_asset_job(
         f"{source.name}_job",
-        selection=dg.AssetSelection.assets(dg.AssetKey(["raw", source.name])).downstream()
-        & dg.AssetSelection.key_prefixes(*([layer] for layer in LAYERS)),
+        selection=_own_assets(source),
         description=f"Materializes {source.name}, up to the tables that it feeds.",
     )
     declared = source.automation
     return dg.Definitions(
         assets=[
             _files_spec(source, partitions),
-            _raw_asset(source, partitions),
-            _cleaned_asset(source, partitions),
+            _raw_asset(source, partitions, unusable),
+            _cleaned_asset(source, partitions, unusable),
         ],
         jobs=[job],
         sensors=[build_sensor(source, declared.sensor, job, partitions)] if declared.sensor else [],
         schedules=[build_schedule(source, declared.cron, job, partitions)] if declared.cron else [],
     )
+
+
+def _known(source: SourceDeclaration) -> Contract:
+    """Return what is known of a contract whose model may not be there: its own columns."""
+    contract = source.contract
+    if contract.model is None:
+        return contract
+    return Contract.model_construct(columns=contract.columns)
+
+
+def _own_assets(source: SourceDeclaration) -> dg.AssetSelection:
+    """Select what a source's rows go through, and not what merely refers to it."""
+    own = dg.AssetSelection.assets(*(dg.AssetKey([layer, source.name]) for layer in OWN_LAYERS))
+    fed = dg.AssetSelection.assets(dg.AssetKey(["cleaned", source.name])).downstream(depth=1)
+    return own | (fed & dg.AssetSelection.key_prefixes(["normalized"]))
 
 
 def _files_spec(
@@ -78,12 +95,18 @@ def _files_spec(
 
 
 def _spec(
-    source: SourceDeclaration, layer: str, description: str, deps: list[str], **more: object
+    source: SourceDeclaration,
+    layer: str,
+    description: str,
+    deps: list[str],
+    *,
+    referred: Sequence[dg.AssetDep] = (),
+    **more: object,
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         [layer, source.name],
         description=f"{source.description}\n\n{description}".strip(),
-        deps=[dg.AssetKey([dep, source.name]) for dep in deps],
+        deps=[*(dg.AssetDep(dg.AssetKey([dep, source.name])) for dep in deps), *referred],
         group_name=source.name,
         owners=list(source.owners),
         tags=source.tags,
@@ -93,7 +116,9 @@ def _spec(
 
 
 def _raw_asset(
-    source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
+    source: SourceDeclaration,
+    partitions: dg.PartitionsDefinition[str],
+    unusable: PluginError | None,
 ) -> dg.AssetsDefinition:
     key = dg.AssetKey(["raw", source.name])
     specs = checks.raw_check_specs(source)
@@ -117,7 +142,7 @@ def _raw_asset(
     def raw(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         opened = stores.open(context.run.run_id)
         with (
-            failing(context, source.name),
+            failing(context, source.name, unusable),
             Receiver(source, opened, context.partition_keys) as receiver,
         ):
             outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
@@ -136,11 +161,14 @@ def _raw_asset(
 
 
 def _cleaned_asset(
-    source: SourceDeclaration, partitions: dg.PartitionsDefinition[str]
+    source: SourceDeclaration,
+    partitions: dg.PartitionsDefinition[str],
+    unusable: PluginError | None,
 ) -> dg.AssetsDefinition:
     rules = checks.rule_checks(source)
     specs = checks.cleaned_check_specs(source, rules)
     version = cleaned_declaration(source)
+    referred = asset_deps(source)
 
     @dg.multi_asset(
         name=f"cleaned__{source.name}",
@@ -150,10 +178,12 @@ def _cleaned_asset(
                 "cleaned",
                 "Typed rows that honour the contract, one for each key.",
                 ["raw"],
+                referred=referred,
                 code_version=version,
                 metadata={
                     "dagster/column_schema": metadata.cleaned_schema(source.contract),
                     "dagster/column_lineage": metadata.cleaned_lineage(source),
+                    **metadata.model_metadata(source.contract),
                 },
                 freshness_policy=dg.FreshnessPolicy.time_window(source.checks.freshness)
                 if source.checks.freshness
@@ -164,6 +194,7 @@ def _cleaned_asset(
                 "quarantine",
                 "Rows that break the contract, with their reasons, as they were received.",
                 ["raw"],
+                referred=referred,
                 code_version=version,
                 metadata={"dagster/column_schema": metadata.QUARANTINE_SCHEMA},
             ),
@@ -175,7 +206,7 @@ def _cleaned_asset(
     )
     def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         opened = stores.open(context.run.run_id)
-        with failing(context, source.name), Cleaner(source, opened) as cleaner:
+        with failing(context, source.name, unusable), Cleaner(source, opened) as cleaner:
             outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
         found = {
             key: list(checks.cleaned_outcomes(source, rules, one))

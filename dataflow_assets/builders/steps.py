@@ -78,12 +78,15 @@ class Outcomes(Generic[R]):
 
 
 @contextmanager
-def failing(context: dg.AssetExecutionContext, name: str) -> Iterator[None]:
+def failing(
+    context: dg.AssetExecutionContext, name: str, broken: DataflowError | None = None
+) -> Iterator[None]:
     """Turn what fails before the first partition into the failure of all partitions of the run.
 
     Args:
         context: The step's context.
         name: The source or entity.
+        broken: Why nothing can be done at all, if so.
 
     Raises:
         RetryRequested: The failure is transient, and there are tries left.
@@ -100,6 +103,8 @@ def failing(context: dg.AssetExecutionContext, name: str) -> Iterator[None]:
             ),
             allow_retries=False,
         )
+    if broken is not None:
+        fail(context, dict.fromkeys(context.partition_keys, broken.at(source=name)), [])
     try:
         yield
     except DataflowError as error:

@@ -41,9 +41,12 @@ class Entity(dg.Component):
         Raises:
             DeclarationError: A mapping names a source, column or type that does not fit.
         """
-        sources = {
-            component.declaration.name: component.declaration
-            for component in context.component_tree.get_all_components(Source)
+        components = context.component_tree.get_all_components(Source)
+        sources = {one.declaration.name: one.declaration for one in components}
+        broken = {
+            one.declaration.name: one.broken
+            for one in components
+            if one.broken is not None and one.is_unknown
         }
         with mistakes_located(self.declaration.name, "from", self._positions):
-            return build_entity(self.declaration, sources)
+            return build_entity(self.declaration, sources, broken)

@@ -6,13 +6,17 @@ import logging
 from typing import TYPE_CHECKING, Any, Self
 
 import dagster as dg
+from pydantic import ValidationError
 
+from dataflow_assets.builders.references import check_references, references_of
 from dataflow_assets.builders.source import build_source
 from dataflow_assets.components.declared import mistakes_located, positions_of, resolve
+from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.source import SourceDeclaration
-from dataflow_assets.errors import PluginError
+from dataflow_assets.errors import DeclarationError, PluginError
 from dataflow_assets.extract.plugin import check_extractor
 from dataflow_assets.settings import get_settings
+from dataflow_assets.transform.models import with_model
 from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.rules import check_contract
 
@@ -37,8 +41,13 @@ class Source(dg.Component):
         broken: PluginError | None = None,
     ) -> None:
         self.declaration = declaration
+        self.broken = broken
         self._positions = positions
-        self._broken = broken
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether its columns are not known, as its model cannot be imported."""
+        return self.broken is not None and self.declaration.contract.model is not None
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -55,18 +64,73 @@ class Source(dg.Component):
         declaration = resolve(attributes, context)
         positions = positions_of(context)
         with mistakes_located(declaration.name, "contract", positions):
-            check_contract(declaration.contract)
-            broken = _broken_plugin(declaration)
+            declaration, broken = _with_model(declaration)
+            if broken is None:
+                check_contract(declaration.contract)
+                broken = _broken_plugin(declaration)
         return cls(declaration, positions, broken)
 
-    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the source's assets, checks, job, sensor and schedule.
 
         Raises:
-            DeclarationError: A rule has the name of another check.
+            DeclarationError: A rule has the name of another check, or refers to a table that is not
+                declared, does not fit, or leads back to the source.
         """
         with mistakes_located(self.declaration.name, "contract", self._positions):
-            return build_source(self.declaration, self._broken)
+            if self.broken is None and references_of(self.declaration):
+                check_references(self.declaration, *_declared(context))
+            return build_source(self.declaration, self.broken)
+
+
+def _declared(
+    context: dg.ComponentLoadContext,
+) -> tuple[dict[str, SourceDeclaration], dict[str, EntityDeclaration], set[str]]:
+    """Return all declared sources and entities, by name, and the sources of unknown columns."""
+    components = context.component_tree.get_all_components(
+        dg.Component  # type: ignore[type-abstract]  # it is asked for by, not made
+    )
+    declared = [getattr(component, "declaration", None) for component in components]
+    return (
+        {one.name: one for one in declared if isinstance(one, SourceDeclaration)},
+        {one.name: one for one in declared if isinstance(one, EntityDeclaration)},
+        {one.declaration.name for one in components if isinstance(one, Source) and one.is_unknown},
+    )
+
+
+def _with_model(
+    declaration: SourceDeclaration,
+) -> tuple[SourceDeclaration, PluginError | None]:
+    """Return a declaration with the columns of its Pydantic model, or why that cannot be imported.
+
+    What holds for a package that is broken (see `_broken_plugin`) holds for a model's module.
+
+    Raises:
+        DeclarationError: The model asks for what no column can be, or the YAML contradicts it.
+        PluginError: The model cannot be imported, and ``STRICT`` is set.
+    """
+    try:
+        contract = with_model(declaration.contract)
+    except PluginError as error:
+        return declaration, _told(declaration, error)
+    if contract is declaration.contract:
+        return declaration, None
+    try:  # what other parts of a source ask of its columns can be asked only now
+        return SourceDeclaration.model_validate({**dict(declaration), "contract": contract}), None
+    except ValidationError as error:
+        raise DeclarationError(
+            f"{error.errors()[0]['msg'].removeprefix('Value error, ').rstrip('.')}.",
+            mend=f"Correct it here or in {contract.model}.",
+            culprit=contract.model,
+        ).within("contract", "model") from None
+
+
+def _told(declaration: SourceDeclaration, error: PluginError) -> PluginError:
+    """Return why a source is broken, having logged it; where ``STRICT`` is set, raise it."""
+    if get_settings().strict:
+        raise error
+    LOG.error("%s", error.at(source=declaration.name))
+    return error
 
 
 def _broken_plugin(declaration: SourceDeclaration) -> PluginError | None:
@@ -84,8 +148,5 @@ def _broken_plugin(declaration: SourceDeclaration) -> PluginError | None:
             check_extractor(*declaration.extract.plugin)
         read_transforms(declaration.contract)
     except PluginError as error:
-        if get_settings().strict:
-            raise
-        LOG.error("%s", error)  # noqa: TRY400 - it says all that there is to mend
-        return error.at(source=declaration.name)
+        return _told(declaration, error)
     return None

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from dataflow_assets.declaration.base import ColumnName, Declared, Name
 from dataflow_assets.declaration.partitions import check_timezone
-from dataflow_assets.declaration.reading import Reading
+from dataflow_assets.declaration.reading import AS_MODEL, NUMBER_TYPES, Reading
+from dataflow_assets.declaration.rules import Limit, Rule, Severity, is_none
 
 SIMPLE_TYPES = (
     "string",
@@ -32,10 +33,11 @@ SIMPLE_TYPES = (
 )
 DECIMAL = re.compile(r"^decimal\((\d{1,2}), ?(\d{1,2})\)$")
 MOST_DIGITS = 38
+MODEL_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+"""How a Pydantic model is named: its module and its class."""
 FORMATTED_TYPES = ("date", "time", "timestamp", "boolean")
-ORDERED_TYPES = ("int", "uint", "float", "decimal", "date", "time", "timestamp")
+ORDERED_TYPES = (*NUMBER_TYPES, "date", "time", "timestamp")
 
-Severity = Literal["quarantine", "warn", "block"]
 Bound = Annotated[
     int | float | Decimal | dt.datetime | dt.date | dt.time | str, Field(union_mode="left_to_right")
 ]
@@ -69,6 +71,9 @@ class Column(Reading):
         required: Whether a row without a value breaks the contract.
         min: Smallest allowed value.
         max: Largest allowed value.
+        above: What values must be larger than.
+        below: What values must be smaller than.
+        multiple_of: What numbers must be a whole multiple of.
         min_length: Fewest characters of a string.
         max_length: Most characters of a string.
         pattern: Regular expression that the whole string must match.
@@ -76,6 +81,7 @@ class Column(Reading):
         null_tokens: Texts that mean no value here, instead of the contract's.
         trim: Whether white space around the text is dropped before anything else.
         severity: What becomes of a row that breaks one of this column's rules.
+        limit: How many rows may break one of them before that counts.
     """
 
     type: str = "string"
@@ -86,6 +92,9 @@ class Column(Reading):
     required: bool = False
     min: Bound | None = None
     max: Bound | None = None
+    above: Bound | None = Field(default=None, exclude_if=is_none)
+    below: Bound | None = Field(default=None, exclude_if=is_none)
+    multiple_of: int | float | Decimal | None = Field(default=None, exclude_if=is_none)
     min_length: int | None = Field(default=None, ge=0)
     max_length: int | None = Field(default=None, ge=0)
     pattern: str | None = None
@@ -93,11 +102,12 @@ class Column(Reading):
     null_tokens: tuple[str, ...] | None = None
     trim: bool = True
     severity: Severity = "quarantine"
+    limit: Limit | None = Field(default=None, exclude_if=is_none)
 
     @field_validator("type")
     @classmethod
     def _type_exists(cls, kind: str) -> str:
-        return check_type(kind)
+        return kind if kind == AS_MODEL else check_type(kind)
 
     @field_validator("timezone")
     @classmethod
@@ -106,12 +116,14 @@ class Column(Reading):
 
     @model_validator(mode="after")
     def _rules_fit_the_type(self) -> Self:
+        if self.type != AS_MODEL:
+            self._check_words()
+        return self
+
+    def _check_words(self) -> None:
         if self.formats and self.type not in FORMATTED_TYPES:
             raise ValueError(f"formats do not apply to {self.type}, only to {FORMATTED_TYPES}")
-        if (self.min is not None or self.max is not None) and not self.type.startswith(
-            ORDERED_TYPES
-        ):
-            raise ValueError(f"min and max do not apply to {self.type}; for text, use min_length")
+        self._check_bounds()
         texts = (self.min_length, self.max_length, self.pattern)
         if any(rule is not None for rule in texts) and self.type != "string":
             raise ValueError("min_length, max_length and pattern apply to strings only")
@@ -123,7 +135,6 @@ class Column(Reading):
         for pair in self.formats if self.type == "boolean" else ():
             if len(pair.split("/")) != 2 or not all(pair.split("/")):  # noqa: PLR2004 - a pair
                 raise ValueError(f"{pair!r} is no pair of words for true and false, such as yes/no")
-        return self
 
     @model_validator(mode="after")
     def _no_word_is_true_and_false(self) -> Self:
@@ -135,19 +146,22 @@ class Column(Reading):
                 raise ValueError(f"{both[0]!r} stands for true and for false")
         return self
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a smallest or largest value."""
+        bounds = (self.min, self.max, self.above, self.below)
+        return any(bound is not None for bound in bounds)
 
-class Rule(Declared):
-    """A promise about a whole row, as an SQL condition over the typed columns.
-
-    Attributes:
-        sql: The condition that a good row fulfils; a row for which it is null fulfils it.
-        severity: ``quarantine`` the row, ``warn`` about it, or ``block`` the whole partition.
-        description: What it is for; shown in the Dagster UI.
-    """
-
-    sql: str = Field(min_length=1)
-    severity: Severity = "quarantine"
-    description: str = ""
+    def _check_bounds(self) -> None:
+        if self.is_bounded and not self.type.startswith(ORDERED_TYPES):
+            raise ValueError(f"min and max do not apply to {self.type}; for text, use min_length")
+        for twins in (("min", "above"), ("max", "below")):
+            if all(getattr(self, word) is not None for word in twins):
+                raise ValueError(f"{' and '.join(twins)} say the same in two ways: leave one out")
+        if self.multiple_of is not None and not self.type.startswith(NUMBER_TYPES):
+            raise ValueError(f"multiple_of does not apply to {self.type}, only to numbers")
+        if self.multiple_of is not None and not self.multiple_of > 0:
+            raise ValueError(f"multiple_of is {self.multiple_of}, which is not above 0")
 
 
 class Transform(Declared):
@@ -189,9 +203,11 @@ class Contract(Declared):
         transforms: Steps of plug-ins, in their order: they give columns new values after these are
             typed, and before any rule is asked.
         rules: Promises about whole rows, by name.
+        model: A Pydantic model that promises columns, as ``package.module:Model``; what stands
+            under `columns` adds to it.
     """
 
-    columns: dict[ColumnName, Column] = Field(min_length=1)
+    columns: dict[ColumnName, Column] = Field(default_factory=dict)
     key: tuple[ColumnName, ...] = ()
     keep: Literal["first", "last"] | LatestBy = "last"
     where: str | None = None
@@ -199,9 +215,39 @@ class Contract(Declared):
     unknown_columns: Literal["evolve", "freeze", "discard", "quarantine"] = "evolve"
     transforms: tuple[Transform, ...] = ()
     rules: dict[Name, Rule] = Field(default_factory=dict)
+    model: str | None = Field(default=None, pattern=MODEL_PATH, exclude_if=is_none)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _types_may_be_the_models(cls, value: Any) -> Any:  # noqa: ANN401 - Pydantic hands over what the YAML says
+        """Leave the types of columns open that the YAML does not type, where there is a model."""
+        if not isinstance(value, dict) or not value.get("model"):
+            return value
+        columns = value.get("columns")
+        if not isinstance(columns, dict):
+            return value
+        typed = {
+            name: {"type": AS_MODEL, **column} if isinstance(column, dict) else column
+            for name, column in columns.items()
+        }
+        return {**value, "columns": typed}
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
+        if self.model is None:
+            self.check_names()
+        return self
+
+    def check_names(self) -> None:
+        """Refuse names of columns that are not there; those of a model must be filled in before.
+
+        Raises:
+            ValueError: Naming the word and the columns that there are.
+        """
+        if not self.columns:
+            raise ValueError("a contract needs columns, or a model that has some")
+        for column in self.columns.values():
+            check_type(column.type)
         wanted = dict.fromkeys(self.key, "key")
         if isinstance(self.keep, LatestBy):
             wanted[self.keep.latest_by] = "keep"
@@ -209,15 +255,25 @@ class Contract(Declared):
             if name not in self.columns:
                 known = ", ".join(self.columns)
                 raise ValueError(f"{word} names {name!r}, which is no column; columns are {known}")
+        self._check_rules()
+        self._check_zones()
         if len({name.lower() for name in self.columns}) != len(self.columns):
             raise ValueError("two columns differ only in upper and lower case")
         names = [column.source_name or name for name, column in self.columns.items()]
         if len(set(names)) != len(names):
             raise ValueError("two columns have the same source_name")
-        return self
 
-    @model_validator(mode="after")
-    def _zones_stand_in_columns(self) -> Self:
+    def _check_rules(self) -> None:
+        known = ", ".join(self.columns)
+        for rule, declared in self.rules.items():
+            for word, name in declared.looks_at:
+                if name not in self.columns:
+                    raise ValueError(
+                        f"{word} of the rule {rule} names {name!r}, which is no column; "
+                        f"columns are {known}"
+                    )
+
+    def _check_zones(self) -> None:
         for name, column in self.columns.items():
             zone = self.columns.get(column.timezone_from or name)
             if zone is None:
@@ -231,7 +287,6 @@ class Contract(Declared):
                     f"timezone_from of {name} names {column.timezone_from!r}, a {zone.type}; names "
                     f"of zones are a string"
                 )
-        return self
 
     def is_required(self, name: str) -> bool:
         """Whether a row must have a value in the column."""

@@ -18,6 +18,8 @@ from dataflow_assets.declaration.base import ColumnName, ShortlyDeclared
 
 WHOLE_TYPES = ("int", "uint")
 NUMBER_TYPES = (*WHOLE_TYPES, "float", "decimal")
+AS_MODEL = "as the model says"
+"""The type of a column whose YAML says none, beside a model that may."""
 APPLIES_TO: dict[str, tuple[str, ...]] = {
     "timezone_from": ("timestamp",),
     "ambiguous": ("timestamp",),
@@ -211,7 +213,7 @@ class Reading(ShortlyDeclared):
 
     @model_validator(mode="after")
     def _words_apply_to_the_type(self) -> Self:
-        for word, types in APPLIES_TO.items():
+        for word, types in APPLIES_TO.items() if self.type != AS_MODEL else ():
             if not _is_unsaid(getattr(self, word)) and not self.type.startswith(types):
                 allowed = ", ".join(_spelled(kind) for kind in types)
                 raise ValueError(f"{word} does not apply to {self.type}, only to {allowed}")

@@ -158,14 +158,29 @@ class DuckDBWarehouse:
             PartitionMissingError: Nothing has been published yet, so there is no file.
             WarehouseLockedError: Another program does not leave the file.
         """
+        self._check_there()
+        with self._connection(read_only=True) as connection:
+            return connection.execute(sql, list(parameters)).pl()
+
+    def export(self, sql: str, path: Path) -> None:
+        """Write the rows of a query to a Parquet file, over a short connection that cannot write.
+
+        Raises:
+            PartitionMissingError: Nothing has been published yet, so there is no file.
+            StorageError: The file cannot be written.
+            WarehouseLockedError: Another program does not leave the warehouse.
+        """
+        self._check_there()
+        with self._connection(read_only=True) as connection:
+            connection.execute(f"copy ({sql}) to {literal(path)} (format parquet)")
+
+    def _check_there(self) -> None:
         if not self._path.exists():
             raise PartitionMissingError(
                 "there is no warehouse yet.",
                 mend="Materialize an asset first, or set DUCKDB_PATH to where the file is.",
                 culprit=str(self._path),
             )
-        with self._connection(read_only=True) as connection:
-            return connection.execute(sql, list(parameters)).pl()
 
     @contextmanager
     def _connection(

@@ -60,8 +60,8 @@ class Comparison(Protocol):
         """The columns that together identify a row."""
 
     @property
-    def keep(self) -> Literal["first", "last"] | LatestBy:
-        """Which of several rows with one key wins."""
+    def keep(self) -> Literal["first", "last", "none"] | LatestBy:
+        """Which of several rows with one key wins, if one does."""
 
     def key_hashes(self, raw: pl.LazyFrame) -> pl.LazyFrame:
         """Return a 64-bit hash, `_hash`, of the key of every row that has one."""
@@ -136,7 +136,7 @@ def repeated_on_disk(hashes: pl.LazyFrame, folder: Path, memory_limit_mb: int) -
     """As `repeated_in_memory`, with temporary files in a folder that the caller removes."""
     path = folder / "hashes.parquet"
     hashes.sink_parquet(path, compression="lz4", engine="streaming")
-    with _spilling(folder, memory_limit_mb) as connection:
+    with spilling(folder, memory_limit_mb) as connection:
         connection.execute(
             "CREATE TEMP TABLE repeated AS SELECT _hash, count(*) AS rows FROM read_parquet(?) "
             "GROUP BY _hash HAVING count(*) > 1",
@@ -159,13 +159,16 @@ def compare_in_memory(candidates: pl.LazyFrame, plan: Comparison, rows: int) -> 
         rows: How many rows the raw partition has.
     """
     keep = plan.keep
+    if keep == "none":
+        shared = candidates.filter(pl.struct(plan.key).is_duplicated()).select("_row")
+        return flags_of([shared.collect(engine="in-memory")["_row"].to_numpy()], rows)
     if isinstance(keep, LatestBy):
         ordered = candidates.sort(keep.latest_by, "_row", nulls_last=False)
     else:
         ordered = candidates.sort("_row", descending=keep == "first")
     # Held in memory, the few candidates are judged at once, not in crumbs of each row group.
     lost = ordered.filter(~pl.struct(plan.key).is_last_distinct()).select("_row")
-    return _flags([lost.collect(engine="in-memory")["_row"].to_numpy()], rows)
+    return flags_of([lost.collect(engine="in-memory")["_row"].to_numpy()], rows)
 
 
 def compare_on_disk(
@@ -174,11 +177,11 @@ def compare_on_disk(
     """As `compare_in_memory`, with temporary files in a folder that the caller removes."""
     path = folder / "candidates.parquet"
     candidates.sink_parquet(path, compression="lz4", engine="streaming")
-    with _spilling(folder, memory_limit_mb) as connection:
+    with spilling(folder, memory_limit_mb) as connection:
         return _losers(connection, path, plan, rows)
 
 
-def _spilling(folder: Path, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
+def spilling(folder: Path, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
     """Open DuckDB in memory, to spill into a folder beyond its limit."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": f"{memory_limit_mb}MB",
@@ -197,17 +200,17 @@ def _losers(
     if isinstance(keep, LatestBy):
         order = f"{quoted(keep.latest_by)} DESC NULLS LAST, {order}"
     key = ", ".join(map(quoted, plan.key))
+    number = f"row_number() OVER (PARTITION BY {key} ORDER BY {order})"
+    if keep == "none":
+        number = f"count(*) OVER (PARTITION BY {key})"
     reader = connection.execute(
-        f"""
-        SELECT _row FROM read_parquet(?)
-        QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) > 1
-        """,
+        f"SELECT _row FROM read_parquet(?) QUALIFY {number} > 1",
         [str(candidates)],
     ).to_arrow_reader(LOSERS_AT_ONCE)
-    return _flags((batch.column(0).to_numpy() for batch in reader), rows)
+    return flags_of((batch.column(0).to_numpy() for batch in reader), rows)
 
 
-def _flags(batches: Iterable[np.ndarray], rows: int) -> np.ndarray | None:
+def flags_of(batches: Iterable[np.ndarray], rows: int) -> np.ndarray | None:
     """Return a flag for each row that is raised for the given row numbers, if there are any."""
     flags = np.zeros(rows, dtype=np.bool_)
     for numbers in batches:

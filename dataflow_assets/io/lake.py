@@ -94,6 +94,7 @@ class Manifest(BaseModel):
         declaration: Digest of what was declared.
         run_id: The run that published it.
         fingerprint: Of the names, sizes and times of the files.
+        references: By rule, the version of the table that it referred to.
         counts: What became of the rows; none where that is known only once the file is written.
         files: The files of a raw partition.
         rows: Rows in the file, as its footer says.
@@ -107,6 +108,7 @@ class Manifest(BaseModel):
     declaration: str
     run_id: str
     fingerprint: str
+    references: dict[str, str] = Field(default_factory=dict)
     counts: Counts | None = None
     files: tuple[ReceivedFile, ...] = ()
     rows: int = 0

@@ -113,6 +113,14 @@ class Warehouse(Protocol):
             Timestamps with a zone come as UTC.
         """
 
+    def export(self, sql: str, path: Path) -> None:
+        """Write the rows of a query that cannot write to a Parquet file, however many they are.
+
+        Args:
+            sql: The query.
+            path: The file.
+        """
+
 
 def quoted(name: str) -> str:
     """Return a name as an SQL identifier."""

@@ -6,7 +6,8 @@ rows of a key lose (`io.duplicates`), and writing anything.
 
 Every raw row has exactly one fate, the first of these that applies: **quarantined** (it cannot be
 split, or breaks a rule of severity quarantine or block), **filtered** (a repeated header, or
-`where` is false or null), **duplicate** (another row of its key wins), **good**.
+`where` is false or null), **duplicate** (another row of its key wins), **quarantined** after all
+(it breaks a rule across rows; these are judged on what is left), **good**.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import count
 from operator import or_
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
@@ -25,24 +27,32 @@ from dataflow_assets.declaration.contract import Column, LatestBy
 from dataflow_assets.errors import HeaderError
 from dataflow_assets.texts import text_expression
 from dataflow_assets.transform.findings import as_json, reasons
+from dataflow_assets.transform.model_rows import MESSAGES, SAID, TEXT, ModelRows
+from dataflow_assets.transform.models import model_of
 from dataflow_assets.transform.parse import default_of, text_of
 from dataflow_assets.transform.plugin import read_transforms
+from dataflow_assets.transform.references import flagged
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
     UNREAD,
     Check,
+    column_checks,
     contract_checks,
     contract_rules,
     contract_schema,
     read_where,
+    rule_id,
     unknown_check,
 )
 from dataflow_assets.transform.typed import typed_unread_of, typed_value_of
+from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dataflow_assets.declaration.contract import Contract
+    from dataflow_assets.declaration.rules import Unique
+    from dataflow_assets.transform.rules import Lookup
 
 RAW = "_raw:"
 """Prefix of the raw columns while typed ones of the same name stand beside them."""
@@ -53,6 +63,7 @@ DELIMITERS = (";", "\t", "|", ",")
 NO_TEXT = pl.lit(None, pl.String)
 UNKNOWN = Column()
 """How a column that the contract does not name is read: as text."""
+NO_BREAKS: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,7 @@ class CleaningPlan:
         raw_columns: The user columns of the raw partition, without technical ones: their types, or
             the names of columns of text.
         rejects: What stands before the rules about rows that cannot be read: see `REJECTS`.
+        lookups: By rule, the table that it refers to.
 
     Attributes:
         contract: As given.
@@ -102,7 +114,11 @@ class CleaningPlan:
     """
 
     def __init__(
-        self, contract: Contract, raw_columns: pl.Schema | Sequence[str], rejects: str = "csv"
+        self,
+        contract: Contract,
+        raw_columns: pl.Schema | Sequence[str],
+        rejects: str = "csv",
+        lookups: Mapping[str, Lookup] | None = None,
     ) -> None:
         self.contract = contract
         self.key = contract.key
@@ -112,7 +128,11 @@ class CleaningPlan:
         self._types = raw_columns
         self._raw_columns = tuple(raw_columns)
         self._rejects = rejects
+        self._lookups = lookups
         self._transforms = read_transforms(contract)
+        self._model = model_of(contract)
+        self._rows = None if self._model is None else ModelRows(self._model, contract)
+        self._lowered = [] if self._rows is None else self._rows.lowered()
         self.filled_columns = frozenset(name for step in self._transforms for name in step.writes)
         self._sources = {name: c.source_name or name for name, c in contract.columns.items()}
         promised = set(self._sources.values())
@@ -127,29 +147,48 @@ class CleaningPlan:
             {**contract_schema(contract), **dict.fromkeys(self._evolved, pl.String()), **ORIGIN}
         )
 
-    def clean(self, raw: pl.LazyFrame, losers: np.ndarray | None = None) -> Cleaned:
+    def referring(self, lookups: Mapping[str, Lookup]) -> CleaningPlan:
+        """Return the same plan with the tables that rules refer to, by rule."""
+        return CleaningPlan(self.contract, self._types, self._rejects, lookups)
+
+    def clean(
+        self,
+        raw: pl.LazyFrame,
+        losers: np.ndarray | None = None,
+        breaks: Mapping[str, np.ndarray] = NO_BREAKS,
+    ) -> Cleaned:
         """Part the good rows of a raw partition from the rest.
 
         Args:
             raw: The raw partition with `_row`, the number of each row from 0.
             losers: By row number, whether another row of its key wins; none: no row loses.
+            breaks: By rule across rows, and by row number, whether a row that is good but for such
+                rules breaks it; a rule that is not there is kept.
         """
-        judged = self._judged(raw, losers)
-        return Cleaned(self._good(judged), self._findings(judged))
+        across = self._across(breaks)
+        judged = self._judged(raw, losers, across)
+        return Cleaned(self._good(judged), self._findings(judged, across))
 
-    def clean_in_memory(self, raw: pl.DataFrame, losers: np.ndarray | None = None) -> Cleaned:
+    def clean_in_memory(
+        self,
+        raw: pl.DataFrame,
+        losers: np.ndarray | None = None,
+        breaks: Mapping[str, np.ndarray] = NO_BREAKS,
+    ) -> Cleaned:
         """As `clean`, at once: for small partitions the faster way, as most have few findings.
 
         Args:
             raw: As in `clean`, few enough to be held in memory.
             losers: As in `clean`.
+            breaks: As in `clean`.
         """
-        judged = self._judged(raw.lazy(), losers).collect(engine="in-memory")
+        across = self._across(breaks)
+        judged = self._judged(raw.lazy(), losers, across).collect(engine="in-memory")
         good = self._good(judged.lazy()).collect(engine="in-memory")
         found = judged.filter(~pl.col("_good") | pl.col("_warned"))
         if found.is_empty():
             return Cleaned(good.lazy(), self._no_findings.lazy())
-        return Cleaned(good.lazy(), self._findings(found.lazy()).collect().lazy())
+        return Cleaned(good.lazy(), self._findings(found.lazy(), across).collect().lazy())
 
     @cached_property
     def _no_findings(self) -> pl.DataFrame:
@@ -162,7 +201,7 @@ class CleaningPlan:
 
         Only the key's columns are read. Equal keys have equal hashes.
         """
-        return self._hashed(raw).select("_hash").filter(pl.col("_hash").is_not_null())
+        return self.hashes(raw, self.key)
 
     def candidates(self, raw: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
         """Return the good rows among which duplicates are to be sought.
@@ -174,11 +213,51 @@ class CleaningPlan:
         Returns:
             `_row`, the key's columns, and the column of `latest_by` if the contract has one.
         """
-        rows = raw if hashes is None else self._repeated(raw, hashes)
+        rows = raw if hashes is None else self.repeated(raw, self.key, hashes)
         wanted = dict.fromkeys(self.key)
         if isinstance(self.keep, LatestBy):
             wanted[self.keep.latest_by] = None
-        return self._judged(rows, None).filter("_good").select("_row", *wanted)
+        return self.good_values(rows, tuple(wanted), None)
+
+    def values(self, raw: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
+        """Return `_row` and the values of some columns, of all rows, good or not."""
+        return self._typed(raw).select("_row", *columns)
+
+    def good_values(
+        self, raw: pl.LazyFrame, columns: Sequence[str], losers: np.ndarray | None
+    ) -> pl.LazyFrame:
+        """Return `_row` and the values of some columns, of rows that break no rule of a row.
+
+        Args:
+            raw: As in `clean`.
+            columns: Which ones.
+            losers: As in `clean`.
+        """
+        return self._judged(raw, losers).filter("_good").select("_row", *dict.fromkeys(columns))
+
+    def sharing(self, unique: Unique, losers: np.ndarray | None) -> Sharing:
+        """Return how rows are compared whose values must be unique.
+
+        Args:
+            unique: Which columns are compared.
+            losers: As in `clean`.
+        """
+        return Sharing(self, unique.columns, unique.spare, losers)
+
+    def hashes(self, raw: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
+        """Return a 64-bit hash, `_hash`, of some columns of every row that has a value in each."""
+        return self._hashed(raw, columns).select("_hash").filter(pl.col("_hash").is_not_null())
+
+    @cached_property
+    def _written(self) -> frozenset[str]:
+        """The columns that get other values than are read for them."""
+        return frozenset(
+            [
+                *(name for step in self._transforms for name in step.writes),
+                *(one.meta.output_name() for one in self._lowered),
+                *(() if self._model is None else self._model.written),
+            ]
+        )
 
     def _missing(self) -> tuple[str, ...]:
         missing = [name for name in self._sources if self._sources[name] not in self._raw_columns]
@@ -233,7 +312,7 @@ class CleaningPlan:
         return names
 
     def _all_checks(self) -> tuple[Check, ...]:
-        checks = contract_checks(self.contract)
+        checks = contract_checks(self.contract, self._lookups)
         if self.contract.unknown_columns == "quarantine":
             tokens = self.contract.null_tokens
             texts = {
@@ -242,7 +321,21 @@ class CleaningPlan:
             checks += tuple(unknown_check(name, text) for name, text in texts.items())
         return checks
 
-    def _judged(self, raw: pl.LazyFrame, losers: np.ndarray | None) -> pl.LazyFrame:
+    def _across(self, breaks: Mapping[str, np.ndarray]) -> tuple[Check, ...]:
+        """Return the rules across rows that are broken, with the rows that break them."""
+        rules = self.contract.rules
+        return tuple(
+            Check(
+                rule_id(name, rules[name]),
+                flagged(flags, pl.col("_row")),
+                tuple(dict.fromkeys(column for _, column in rules[name].looks_at)),
+            )
+            for name, flags in breaks.items()
+        )
+
+    def _judged(
+        self, raw: pl.LazyFrame, losers: np.ndarray | None, across: Sequence[Check] = ()
+    ) -> pl.LazyFrame:
         """Type every row and judge it, in one pass that both outcomes share.
 
         Returns:
@@ -252,21 +345,21 @@ class CleaningPlan:
         good = ~pl.col("_bad") & pl.col("_wanted")
         if losers is not None:
             good &= ~flagged(losers, pl.col("_row"))
-        return (
-            self._typed(raw)
-            .with_columns(bad, wanted)
-            .with_columns(good.alias("_good"))
-            .with_columns((pl.col("_good") & warned).alias("_warned"))
-        )
+        judged = self._typed(raw).with_columns(bad, wanted).with_columns(good.alias("_good"))
+        if across:  # only rows that are good so far break such a rule
+            out = _any_of(check for check in across if not check.rule.keeps)
+            judged = judged.with_columns(pl.col("_bad") | out, pl.col("_good") & ~out)
+            warned |= _any_of(check for check in across if check.rule.keeps)
+        return judged.with_columns((pl.col("_good") & warned).alias("_warned"))
 
     @cached_property
     def _verdicts(self) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
         """Whether a row is bad, whether it is wanted, and whether a rule warns about it."""
         accepted = pl.col("_reject").is_null()
-        broken = _any_of(check for check in self._checks if check.rule.severity != "warn")
+        broken = _any_of(check for check in self._checks if not check.rule.keeps)
         bad = pl.when(accepted).then(broken).otherwise(pl.col("_reject") != REPEATED_HEADER)
         wanted = accepted if self._where is None else accepted & self._where
-        warned = _any_of(check for check in self._checks if check.rule.severity == "warn")
+        warned = _any_of(check for check in self._checks if check.rule.keeps)
         return bad.alias("_bad"), wanted.alias("_wanted"), warned
 
     def _typed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -274,7 +367,18 @@ class CleaningPlan:
         kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
         values, unread = self._readings
         typed = raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
-        return self._transformed(typed)
+        if self._lowered:
+            typed = typed.with_columns(self._lowered)
+        typed = self._transformed(typed)
+        if self._rows is None or self._model is None or not self._model.validates:
+            return typed
+        return self._rows.validated(typed, self._unbroken)
+
+    @cached_property
+    def _unbroken(self) -> pl.Expr:
+        """Whether a row breaks none of the rules that are judged without its model."""
+        checks = (check for check in column_checks(self.contract) if check.rule.kind != "model")
+        return pl.col("_reject").is_null() & ~_any_of(checks)
 
     def _transformed(self, typed: pl.LazyFrame) -> pl.LazyFrame:
         """Let the contract's transforms give columns new values, one after another."""
@@ -287,9 +391,13 @@ class CleaningPlan:
         """The value of each column, and the text of each that could not be read."""
         tokens = self.contract.null_tokens
         values, unread = [], []
+        texts = frozenset() if self._model is None else self._model.texts
         for name, column in self.contract.columns.items():
             value, rest = default_of(column), NO_TEXT
-            if name not in self.missing_columns:
+            if name in texts:
+                value = pl.lit(None, polars_type(column.type))
+                values.append(text_of(self._raw(name), column, tokens).alias(TEXT + name))
+            elif name not in self.missing_columns:
                 source = self._sources[name]
                 value = self._typed_value(name, RAW)
                 field, dtype = pl.col(RAW + source), self._types[source]
@@ -322,13 +430,20 @@ class CleaningPlan:
         evolved = [self._shown(raw).alias(name) for name, raw in self._evolved.items()]
         return judged.filter("_good").select(*self.contract.columns, *evolved, *ORIGIN)
 
-    def _findings(self, judged: pl.LazyFrame) -> pl.LazyFrame:
+    def _findings(self, judged: pl.LazyFrame, across: Sequence[Check] = ()) -> pl.LazyFrame:
         found = judged.filter(~pl.col("_good") | pl.col("_warned"))
-        return found.select(*("_row", *ORIGIN), *self._finding)
+        if self._rows is not None:
+            shown = (pl.col("_bad") | pl.col("_warned")) & pl.col("_reject").is_null()
+            found = found.with_columns(self._rows.messages(shown, UNREAD))
+        finding = self._finding_of([*self._checks, *across]) if across else self._finding
+        return found.select(*("_row", *ORIGIN), *finding)
 
     @cached_property
     def _finding(self) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-        """What became of a row that is not good, why, and what it was."""
+        return self._finding_of(self._checks)
+
+    def _finding_of(self, checks: Sequence[Check]) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+        """Return what became of a row that is not good, why, and what it was."""
         bad, good = pl.col("_bad"), pl.col("_good")
         rejected = pl.col("_reject").is_not_null()
         outcome = (
@@ -340,7 +455,7 @@ class CleaningPlan:
             .then(pl.lit("duplicate"))
             .otherwise(pl.lit("warned"))
         )
-        promises = ((check, self._value(check)) for check in self._checks)
+        promises = ((check, self._value(check), self._message(check)) for check in checks)
         why = reasons(promises, bad | good, self._rejects)
         row = (
             pl.when(rejected)
@@ -354,34 +469,81 @@ class CleaningPlan:
         )
 
     def _value(self, check: Check) -> pl.Expr:
-        """Return what a reason shows: the raw text, or those that an SQL rule names, as JSON."""
+        """Return what a reason shows: the raw text, or those that a row's rule names, as JSON."""
         if check.rule.kind == "unknown":
             return self._shown(check.names[0])
-        if check.rule.kind != "sql":
+        if check.rule.column is not None:
             return self._raw(check.names[0])
         return as_json({name: self._raw(name) for name in check.names})
 
-    @cached_property
-    def _received_key(self) -> list[pl.Expr] | None:
-        """The values of the key over the raw columns; none if a transform gives one of them."""
-        if any(set(self.key).intersection(step.writes) for step in self._transforms):
+    def _message(self, check: Check) -> pl.Expr | None:
+        """Return what the contract's model says where a rule is broken, if it has a model."""
+        if check.rule.kind == "model":
+            return pl.col(SAID + (check.rule.column or ""))
+        column = check.rule.column
+        if self._model is None or column is None or column not in self._model.fields:
             return None
-        return [self._typed_value(name).alias(name) for name in self.key]
+        return pl.col(MESSAGES).struct.field(column)
 
-    def _hashed(self, raw: pl.LazyFrame) -> pl.LazyFrame:
-        """Put `_hash`, a hash of the key, beside raw rows; null where the key lacks a value."""
-        if self._received_key is not None:
-            return raw.with_columns(_hash_of(self._received_key).alias("_hash"))
+    def _received(self, columns: Sequence[str]) -> list[pl.Expr] | None:
+        """Return the values of columns over the raw ones; none if one of them gets others yet."""
+        if self._written.intersection(columns):
+            return None
+        missing = self.missing_columns
+        return [
+            (
+                default_of(self.contract.columns[name])
+                if name in missing
+                else self._typed_value(name)
+            ).alias(name)
+            for name in columns
+        ]
+
+    def _hashed(self, raw: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
+        """Put `_hash`, a hash of columns, beside raw rows; null where one of them lacks a value."""
+        received = self._received(columns)
+        if received is not None:
+            return raw.with_columns(_hash_of(received).alias("_hash"))
         as_received = [pl.col(RAW + name).alias(name) for name in self._raw_columns]
-        key = _hash_of([pl.col(name) for name in self.key]).alias("_hash")
+        key = _hash_of([pl.col(name) for name in columns]).alias("_hash")
         return self._typed(raw).select(*TECHNICAL, *as_received, key)
 
-    def _repeated(self, raw: pl.LazyFrame, hashes: np.ndarray) -> pl.LazyFrame:
-        """Return the raw rows whose key has one of the hashes."""
-        if self._received_key is not None:  # a plain filter, which the scan applies as it reads
-            return raw.filter(among(_hash_of(self._received_key), hashes))
-        found = self._hashed(raw).filter(among(pl.col("_hash"), hashes)).drop("_hash")
+    def repeated(
+        self, raw: pl.LazyFrame, columns: Sequence[str], hashes: np.ndarray
+    ) -> pl.LazyFrame:
+        """Return the raw rows of which some columns have one of the hashes."""
+        received = self._received(columns)
+        if received is not None:  # a plain filter, which the scan applies as it reads
+            return raw.filter(among(_hash_of(received), hashes))
+        found = self._hashed(raw, columns).filter(among(pl.col("_hash"), hashes)).drop("_hash")
         return found.collect(engine="streaming").lazy()
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How the rows of a partition are compared whose values must be unique.
+
+    Attributes:
+        plan: Judges the rows.
+        key: The columns whose values are compared.
+        keep: Whether the first of the rows that share values is spared.
+        losers: By row number, whether another row of its key wins.
+    """
+
+    plan: CleaningPlan
+    key: tuple[str, ...]
+    keep: Literal["first", "none"]
+    losers: np.ndarray | None
+
+    def key_hashes(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """Return a 64-bit hash, `_hash`, of every row that has a value in each column."""
+        return self.plan.hashes(raw, self.key)
+
+    def candidates(self, raw: pl.LazyFrame, hashes: np.ndarray | None = None) -> pl.LazyFrame:
+        """Return `_row` and the columns of the good rows with such a hash, or of all."""
+        rows = raw if hashes is None else self.plan.repeated(raw, self.key, hashes)
+        good = self.plan.good_values(rows, self.key, self.losers)
+        return good.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in self.key))
 
 
 def _hash_of(key: Sequence[pl.Expr]) -> pl.Expr:
@@ -392,15 +554,6 @@ def _hash_of(key: Sequence[pl.Expr]) -> pl.Expr:
 
 def _any_of(checks: Iterable[Check]) -> pl.Expr:
     return reduce(or_, (check.broken for check in checks), pl.lit(False))  # noqa: FBT003
-
-
-def flagged(flags: np.ndarray, numbers: pl.Expr) -> pl.Expr:
-    """Look up the flag of each row number."""
-    return numbers.map_batches(
-        lambda rows: pl.Series(rows.name, flags[rows.to_numpy()]),
-        return_dtype=pl.Boolean,
-        is_elementwise=True,
-    )
 
 
 def among(values: pl.Expr, ascending: np.ndarray) -> pl.Expr:

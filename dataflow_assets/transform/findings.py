@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from dataflow_assets.transform.rules import Check, RuleId
 
 REASON = pl.Struct(
-    {"column": pl.String(), "rule": pl.String(), "severity": pl.String(), "value": pl.String()}
+    {
+        "column": pl.String(),
+        "rule": pl.String(),
+        "severity": pl.String(),
+        "value": pl.String(),
+        "message": pl.String(),
+    }
 )
 LONGEST_VALUE = 200
 """Characters of a value that a reason shows."""
@@ -43,6 +49,7 @@ class Finding:
         column: The column; none for a rule about the whole row.
         rule: The rule's id.
         value: The raw text of the column, or for the whole row the values that the rule names.
+        message: What a Pydantic model says of it, if the contract has one.
     """
 
     file: str
@@ -50,6 +57,7 @@ class Finding:
     column: str | None
     rule: str
     value: str | None
+    message: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,9 @@ def count_findings(findings: pl.LazyFrame) -> Tally:
 
 
 def reasons(
-    promises: Iterable[tuple[Check, pl.Expr]], shown: pl.Expr, rejects: str = "csv"
+    promises: Iterable[tuple[Check, pl.Expr, pl.Expr | None]],
+    shown: pl.Expr,
+    rejects: str = "csv",
 ) -> pl.Expr:
     """Return the reasons of each row: one for each rule that it breaks.
 
@@ -124,19 +134,24 @@ def reasons(
     ``csv__ragged``, with its text.
 
     Args:
-        promises: The checks, each with the value that shows why it is broken.
+        promises: The checks, each with the value that shows why it is broken, and with what a
+            Pydantic model says, if there is one.
         shown: Boolean: the rows whose reasons are wanted; the others have none.
         rejects: What stands before what was wrong.
     """
     each = list(promises)
-    rules = [check.rule for check, _ in each]
+    rules = [(check.rule, message is not None) for check, _, message in each]
     accepted = shown & pl.col("_reject").is_null()
-    broken = [(accepted & check.broken, value) for check, value in each]
+    given = [
+        one
+        for check, value, message in each
+        for one in (accepted & check.broken, value, *([] if message is None else [message]))
+    ]
     return pl.map_batches(
         [
             pl.when(shown).then("_reject"),
             pl.col("_text"),
-            *(one for pair in broken for one in pair),
+            *given,
         ],
         partial(_reason_lists, rules, f"{rejects}__"),
         return_dtype=pl.List(REASON),
@@ -151,18 +166,29 @@ def as_json(texts: Mapping[str, pl.Expr]) -> pl.Expr:
     return pl.struct(text.alias(name) for name, text in texts.items()).struct.json_encode()
 
 
-def _reason_lists(rules: Sequence[RuleId], prefix: str, given: Sequence[pl.Series]) -> pl.Series:
+def _reason_lists(
+    rules: Sequence[tuple[RuleId, bool]], prefix: str, given: Sequence[pl.Series]
+) -> pl.Series:
     """Gather reasons rule by rule, and lay them out row by row.
 
     Polars' own lists of structs take some 7 µs for each rule and row, broken or not.
+
+    Args:
+        rules: The rules, each with whether there are messages for it.
+        prefix: What stands before the rules of rows that could not be read.
+        given: What was wrong with such rows, their texts, and for each rule whether it is broken,
+            its values, and its messages.
     """
     rejects, texts, *rest = given
+    columns = iter(rest)
     torn = rejects.is_not_null()
     found = [_reasons_at(torn, None, prefix + rejects.filter(torn), "quarantine", texts)]
-    for number, rule in enumerate(rules):
-        broken, values = (_as_long_as(rejects, one) for one in rest[2 * number : 2 * number + 2])
+    for rule, has_messages in rules:
+        broken, values = (_as_long_as(rejects, next(columns)) for _ in range(2))
+        messages = next(columns) if has_messages else None
         if broken.any():
-            found.append(_reasons_at(broken, rule.column, rule.id, rule.severity, values))
+            at = (broken, rule.column, rule.id, rule.severity, values)
+            found.append(_reasons_at(*at, messages))
     ordered = pl.concat(found).sort("row", maintain_order=True)
     ends = np.cumsum(np.bincount(ordered["row"].to_numpy(), minlength=len(rejects)))
     starts = pa.array(np.concatenate([[0], ends]), pa.int64())
@@ -172,9 +198,14 @@ def _reason_lists(rules: Sequence[RuleId], prefix: str, given: Sequence[pl.Serie
 
 
 def _reasons_at(
-    broken: pl.Series, column: str | None, rule: str | pl.Series, severity: str, values: pl.Series
+    broken: pl.Series,
+    column: str | None,
+    rule: str | pl.Series,
+    severity: str,
+    values: pl.Series,
+    messages: pl.Series | None = None,
 ) -> pl.DataFrame:
-    """Return `row`, `column`, `rule`, `severity` and `value` of each row that breaks a rule."""
+    """Return `row`, and the fields of a reason, of each row that breaks a rule."""
     rows = broken.arg_true()
     return pl.select(
         row=rows,
@@ -182,6 +213,7 @@ def _reasons_at(
         rule=pl.lit(rule),
         severity=pl.lit(severity),
         value=values.gather(rows).str.slice(0, LONGEST_VALUE),
+        message=pl.lit(None, pl.String) if messages is None else messages.gather(rows),
     )
 
 
@@ -191,11 +223,11 @@ def _as_long_as(other: pl.Series, values: pl.Series) -> pl.Series:
 
 
 def _broken_rules(batch: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per reason: `file`, `line`, `column`, `rule`, `value`."""
+    """Return one row per reason: `file`, `line`, `column`, `rule`, `value`, `message`."""
     each = batch.filter(pl.col("reasons").list.len() > 0).explode("reasons")
     reason = pl.col("reasons").struct
     return each.select(
         pl.col("_file").alias("file"),
         pl.col("_line").alias("line"),
-        *(reason.field(name) for name in ("column", "rule", "value")),
+        *(reason.field(name) for name in ("column", "rule", "value", "message")),
     )

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from dataflow_assets.errors import ExpressionError
-from dataflow_assets.transform.clean import among, flagged
+from dataflow_assets.transform.clean import among
 from dataflow_assets.transform.expressions import columns_of, read_sql
+from dataflow_assets.transform.references import flagged
 from dataflow_assets.transform.types import declared_name, polars_type
 
 if TYPE_CHECKING:

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from decimal import Decimal
+from functools import reduce
+from operator import and_
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import polars as pl
 
+from dataflow_assets.declaration.rules import KINDS
 from dataflow_assets.errors import DeclarationError, ExpressionError
+from dataflow_assets.transform.across import check_across
 from dataflow_assets.transform.expressions import columns_of, read_condition
+from dataflow_assets.transform.model_rows import BEFORE, SAID, TEXT
+from dataflow_assets.transform.models import model_of
 from dataflow_assets.transform.parse import check_formats, default_of, value_of
 from dataflow_assets.transform.steps import check_steps
 from dataflow_assets.transform.types import literal, polars_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from dataflow_assets.declaration.contract import Column, Contract, Severity
+    from dataflow_assets.declaration.contract import Column, Contract
+    from dataflow_assets.declaration.rules import Limit, Rule, Severity
+    from dataflow_assets.transform.models import ModelContract
 
 RuleKind = Literal[
     "type",
@@ -30,9 +39,15 @@ RuleKind = Literal[
     "length",
     "pattern",
     "one_of",
+    "multiple_of",
     "nul_byte",
     "unknown",
     "sql",
+    "unique",
+    "monotonic",
+    "no_gaps",
+    "references",
+    "model",
     "reject",
 ]
 REJECTS: dict[str, dict[str, str]] = {
@@ -73,6 +88,8 @@ class RuleId:
         kind: What sort of promise.
         severity: What becomes of a row that breaks it.
         description: The promise, in words.
+        limit: How many rows may break it before that counts.
+        keeps: Whether a row that breaks it stays among the good ones.
     """
 
     id: str
@@ -80,6 +97,19 @@ class RuleId:
     kind: RuleKind
     severity: Severity
     description: str
+    limit: Limit | None = None
+    keeps: bool = False
+
+    def allows(self, rows: int, received: int) -> bool:
+        """Whether so many rows of those received may break it without anything being said."""
+        return rows == 0 if self.limit is None else self.limit.allows(rows, received)
+
+    @property
+    def bars(self) -> bool:
+        """Whether more rows than it allows keep a partition from being published."""
+        return self.severity == "block" or (
+            self.severity == "quarantine" and self.limit is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,13 @@ class Check:
     rule: RuleId
     broken: pl.Expr
     names: tuple[str, ...]
+
+
+class Lookup(Protocol):
+    """Knows which values another table has."""
+
+    def absent(self, values: Sequence[pl.Expr]) -> pl.Expr:
+        """Whether values are not there, row by row, never null; false where one is null."""
 
 
 def contract_schema(contract: Contract) -> pl.Schema:
@@ -113,20 +150,39 @@ def contract_rules(contract: Contract, rejects: str = "csv") -> tuple[RuleId, ..
         RuleId(f"{rejects}__{reject}", None, "reject", "quarantine", text)
         for reject, text in REJECTS.get(rejects, {}).items()
     )
-    return (*(check.rule for check in contract_checks(contract)), *unread)
+    columns = (check.rule for check in column_checks(contract))
+    return (*columns, *(rule_id(name, one) for name, one in contract.rules.items()), *unread)
 
 
-def contract_checks(contract: Contract) -> tuple[Check, ...]:
-    """Return the rules of a contract with their conditions.
+def contract_checks(
+    contract: Contract, lookups: Mapping[str, Lookup] | None = None
+) -> tuple[Check, ...]:
+    """Return the rules of a contract that look at one row at a time, with their conditions.
+
+    Args:
+        contract: What the source promises.
+        lookups: By rule, the table that it refers to. Rules without one are taken to be kept.
 
     Raises:
         DeclarationError: A bound, allowed value or format does not fit its column's type.
         ExpressionError: A pattern or an SQL rule is wrong.
     """
     return (
-        *(check for name in contract.columns for check in _column_checks(name, contract)),
-        *(_sql_check(name, contract) for name in contract.rules),
+        *column_checks(contract),
+        *_row_checks(contract, lookups or {}),
     )
+
+
+def column_checks(contract: Contract) -> tuple[Check, ...]:
+    """Return the rules of a contract's columns, those that only its model can judge last.
+
+    Raises:
+        DeclarationError: As `contract_checks`.
+        ExpressionError: A pattern is wrong.
+    """
+    model = model_of(contract)
+    plain = (check for name in contract.columns for check in _column_checks(name, contract, model))
+    return (*plain, *(() if model is None else _model_checks(model, contract)))
 
 
 def read_where(contract: Contract) -> pl.Expr | None:
@@ -169,14 +225,22 @@ def unknown_check(name: str, text: pl.Expr) -> Check:
     return Check(rule, text.is_not_null(), (name,))
 
 
-def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
+def _column_checks(name: str, contract: Contract, model: ModelContract | None) -> Iterator[Check]:
     """Yield the rules of a column; a value that is missing breaks no rule but ``required``."""
     column = contract.columns[name]
-    value, unread = pl.col(name), pl.col(UNREAD + name).is_not_null()
-    can_be_unread = column.type != "string" or column.refuses_texts
     try:
         check_formats(column)
         check_steps(column)
+        if model is not None and name in model.texts:  # its type is Pydantic's business
+            missing = pl.col(TEXT + name).is_null()
+            if contract.is_required(name):
+                yield _check(name, contract, "required", missing, f"{name} has a value")
+            yield from _value_checks(name, contract, pl.col(name))
+            return
+        changed = model is not None and name in model.written
+        value = pl.col(BEFORE + name if changed else name)
+        unread = pl.col(UNREAD + name).is_not_null()
+        can_be_unread = column.type != "string" or column.refuses_texts
         if can_be_unread:
             known = ", and known to its map" if column.refuses_texts else ""
             words = f"{name} is of type {column.type}{known}"
@@ -185,7 +249,7 @@ def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
             missing = value.is_null() & ~unread if can_be_unread else value.is_null()
             yield _check(name, contract, "required", missing, f"{name} has a value")
         checks = tuple(_value_checks(name, contract, value))
-        _check_default(name, column, checks)
+        _check_default(value, column, checks)
         yield from checks
     except DeclarationError as error:
         error.culprit = f"column {name}"
@@ -193,7 +257,7 @@ def _column_checks(name: str, contract: Contract) -> Iterator[Check]:
         raise
 
 
-def _check_default(name: str, column: Column, checks: Iterable[Check]) -> None:
+def _check_default(value: pl.Expr, column: Column, checks: Iterable[Check]) -> None:
     """Refuse a default that breaks a rule of its own column: each row that needs it would.
 
     Raises:
@@ -201,7 +265,7 @@ def _check_default(name: str, column: Column, checks: Iterable[Check]) -> None:
     """
     if column.default is None:
         return
-    row = pl.select(default_of(column).alias(name))
+    row = pl.select(default_of(column).alias(value.meta.output_name()))
     for check in checks:
         if row.select(check.broken).item():
             raise DeclarationError(
@@ -210,11 +274,26 @@ def _check_default(name: str, column: Column, checks: Iterable[Check]) -> None:
             )
 
 
+def _model_checks(model: ModelContract, contract: Contract) -> Iterator[Check]:
+    """Yield what only Pydantic can judge: of fields, and of the row as a whole."""
+    called = model.cls.__name__
+    for name in model.judged:
+        words = f"{name} is what {called} takes"
+        yield _check(name, contract, "model", pl.col(SAID + name).is_not_null(), words)
+    if model.validates:
+        rule = RuleId("model", None, "model", "quarantine", f"the row is what {called} takes")
+        yield Check(rule, pl.col(SAID).is_not_null(), tuple(model.fields))
+
+
 def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Check]:
     column = contract.columns[name]
-    if column.min is not None or column.max is not None:
+    if column.is_bounded:
         kept, words = _within(value, column)
         yield _check(name, contract, "range", ~kept, f"{name} {words}")
+    if column.multiple_of is not None:
+        broken = ~_is_multiple(value, column)
+        words = f"{name} is a multiple of {column.multiple_of}"
+        yield _check(name, contract, "multiple_of", broken, words)
     if column.min_length is not None or column.max_length is not None:
         kept, words = _long_enough(value.str.len_chars(), column)
         yield _check(name, contract, "length", ~kept, f"{name} has {words}")
@@ -233,30 +312,65 @@ def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Che
 
 
 def _check(name: str, contract: Contract, kind: RuleKind, broken: pl.Expr, words: str) -> Check:
-    severity = contract.columns[name].severity
+    severity, limit = contract.columns[name].severity, contract.columns[name].limit
     # No warehouse can hold a NUL byte, and no row can be told from others without its key.
     needed = kind == "nul_byte" or (name in contract.key and kind in {"type", "required"})
     if needed and severity == "warn":
         severity = "quarantine"
-    rule = RuleId(f"{name}__{kind}", name, kind, severity, words)
+    keeps = _keeps(severity, limit) and not needed
+    rule = RuleId(f"{name}__{kind}", name, kind, severity, words, limit, keeps)
     return Check(rule, broken.fill_null(value=False), (name,))
 
 
 def _within(value: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
     low, high = (
         None if bound is None else literal(bound, column.type, timezone=column.timezone)
-        for bound in (column.min, column.max)
+        for bound in (
+            column.min if column.above is None else column.above,
+            column.max if column.below is None else column.below,
+        )
     )
     if low is not None and high is not None:
-        if pl.select(low > high).item():
-            raise DeclarationError(
-                f"min {column.min} is above max {column.max}, so that no value would do.",
-                mend="Exchange or correct them.",
-            )
-        return value.is_between(low, high), f"lies between {column.min} and {column.max}"
+        _check_room(low, high, column)
+        if column.above is None and column.below is None:
+            return value.is_between(low, high), f"lies between {column.min} and {column.max}"
+    kept, words = [], []
     if low is not None:
-        return value >= low, f"is at least {column.min}"
-    return value <= high, f"is at most {column.max}"
+        kept.append(value >= low if column.above is None else value > low)
+        words.append(
+            f"is at least {column.min}" if column.above is None else f"is above {column.above}"
+        )
+    if high is not None:
+        kept.append(value <= high if column.below is None else value < high)
+        words.append(
+            f"is at most {column.max}" if column.below is None else f"is below {column.below}"
+        )
+    return reduce(and_, kept), " and ".join(words)
+
+
+def _check_room(low: pl.Expr, high: pl.Expr, column: Column) -> None:
+    """Refuse bounds between which there is no value."""
+    strict = column.above is not None or column.below is not None
+    if pl.select((low >= high) if strict else (low > high)).item():
+        least, words = (column.min, "min") if column.above is None else (column.above, "above")
+        most, other = (column.max, "max") if column.below is None else (column.below, "below")
+        raise DeclarationError(
+            f"{words} {least} is above {other} {most}, so that no value would do."
+            if not strict
+            else f"{words} {least} and {other} {most} leave no value between them.",
+            mend="Exchange or correct them.",
+        )
+
+
+def _is_multiple(value: pl.Expr, column: Column) -> pl.Expr:
+    """Whether numbers are whole multiples; of floats, as near as 9 digits tell."""
+    number = Decimal(str(column.multiple_of))
+    if column.type.startswith("float"):
+        unit = float(number)
+        rest, most = (value % unit).abs(), value.abs() / 1e9
+        return (rest <= most) | ((rest - unit).abs() <= most)
+    unit_of = literal(str(number), column.type)
+    return value % unit_of == unit_of - unit_of
 
 
 def _long_enough(size: pl.Expr, column: Column) -> tuple[pl.Expr, str]:
@@ -305,13 +419,65 @@ def _allowed(column: Column) -> pl.Series:
     return values
 
 
-def _sql_check(name: str, contract: Contract) -> Check:
-    declared = contract.rules[name]
+def rule_id(name: str, declared: Rule) -> RuleId:
+    """Return the promise of a rule about whole rows."""
+    kind = next(kind for kind in KINDS if getattr(declared, kind) is not None)
+    return RuleId(
+        id=name,
+        column=None,
+        kind=kind,
+        severity=declared.severity,
+        description=declared.description or _in_words(declared),
+        limit=declared.limit,
+        keeps=_keeps(declared.severity, declared.limit),
+    )
+
+
+def _keeps(severity: Severity, limit: Limit | None) -> bool:
+    """Whether a row that breaks a rule stays: where it warns, or blocks only beyond a limit."""
+    return severity == "warn" or (severity == "block" and limit is not None)
+
+
+def _in_words(declared: Rule) -> str:
+    if declared.unique is not None:
+        others = "no row before" if declared.unique.spare == "first" else "no other row"
+        return f"{others} has the same {', '.join(declared.unique.columns)}"
+    if declared.monotonic is not None:
+        one = declared.monotonic
+        return f"{one.column} is {one.order.replace('_', ' ')} as received" + _per(one.per)
+    if declared.no_gaps is not None:
+        gaps = declared.no_gaps
+        return f"neighbours of {gaps.column} are at most {gaps.step} apart" + _per(gaps.per)
+    if declared.references is not None:
+        one_of = declared.references
+        there = f"{', '.join(one_of.target)} of {'/'.join(one_of.asset)}"
+        return f"{', '.join(one_of.columns)} is found in {there}"
+    return declared.sql or ""
+
+
+def _per(columns: tuple[str, ...]) -> str:
+    return f", per {', '.join(columns)}" if columns else ""
+
+
+def _row_checks(contract: Contract, lookups: Mapping[str, Lookup]) -> Iterator[Check]:
+    for name, declared in contract.rules.items():
+        if declared.sql is not None:
+            yield _sql_check(name, declared, declared.sql, contract)
+        elif declared.references is not None:
+            names = declared.references.columns
+            absent = pl.lit(value=False)
+            if name in lookups:
+                absent = lookups[name].absent([pl.col(one) for one in names])
+            yield Check(rule_id(name, declared), absent, names)
+        else:
+            check_across(name, declared, contract)
+
+
+def _sql_check(name: str, declared: Rule, sql: str, contract: Contract) -> Check:
     try:
-        condition = read_condition(declared.sql, contract_schema(contract), what=f"rule {name}")
+        condition = read_condition(sql, contract_schema(contract), what=f"rule {name}")
     except ExpressionError as error:
         error.within("contract", "rules", name, "sql")
         raise
-    words = declared.description or declared.sql
-    rule = RuleId(name, None, "sql", declared.severity, words)
-    return Check(rule, (~condition).fill_null(value=False), columns_of(condition))
+    broken = (~condition).fill_null(value=False)
+    return Check(rule_id(name, declared), broken, columns_of(condition))

@@ -2,7 +2,7 @@
 
 Usage: ``python -m dataflow_assets_tests.benchmarks [--sizes 0.1,1,4] [--days 365]
 [--postgres-rows 3000000] [--lineitem-rows 1000000] [--rivals ENVIRONMENT]
-[--database-rows 10000,1000000,10000000] [--small-files 10000]
+[--database-rows 10000,1000000,10000000] [--contract-rows 1000000,5000000] [--small-files 10000]
 [--folder DIR]``.
 
 The floor is Polars reading the CSV file as text into one Parquet file, with no contract, no
@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from dataflow_assets_tests.benchmarks import rest
+from dataflow_assets_tests.benchmarks.contracts import measure_contracts
 from dataflow_assets_tests.benchmarks.data import BYTES_A_ROW, FIRST_DAY, write_days, write_file
 from dataflow_assets_tests.benchmarks.databases import measure_databases
 from dataflow_assets_tests.benchmarks.declarations import SOURCE
@@ -53,6 +54,9 @@ def main() -> None:
     parser.add_argument(
         "--lineitem-rows", type=int, default=1_000_000, help="rows of TPC-H; 0: none"
     )
+    parser.add_argument(
+        "--contract-rows", default="1000000,5000000", help="rows judged, with commas"
+    )
     parser.add_argument("--rivals", type=Path, help="virtual environment of dlt and Sling")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
@@ -67,8 +71,14 @@ def main() -> None:
         asks = (asked.lineitem_rows, ROUNDS, asked.rivals, asked.folder)
         say("\n".join(measure_lineitem(*asks)))
     rest.measure()
-    for line in measure_databases([int(rows) for rows in asked.database_rows.split(",") if rows]):
+    for line in measure_contracts(_numbers(asked.contract_rows), asked.folder):
         say(line)
+    for line in measure_databases(_numbers(asked.database_rows)):
+        say(line)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",") if number]
 
 
 def measure_file(gigabytes: float, folder: Path) -> None:

@@ -11,6 +11,8 @@ import polars as pl
 from psycopg.types.string import TextLoader
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg import Column, Cursor
 
 TYPES: dict[str, pl.DataType] = {
@@ -41,8 +43,26 @@ def prepare(cursor: Cursor[Any]) -> None:
 
 def to_frame(cursor: Cursor[Any]) -> pl.DataFrame:
     """Return all rows of a cursor; columns of types not known here get the type of their values."""
-    schema = {column.name: _dtype(cursor, column) for column in cursor.description or ()}
-    return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row", infer_schema_length=None)
+    return _frame_of(cursor, cursor.fetchall())
+
+
+def to_frames(cursor: Cursor[Any], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a cursor, so many at once, and at least one frame.
+
+    Columns of types not known here are text.
+    """
+    while True:
+        frame = _frame_of(cursor, cursor.fetchmany(rows), unknown=pl.String())
+        yield frame
+        if frame.height < rows:
+            break
+
+
+def _frame_of(
+    cursor: Cursor[Any], rows: list[Any], unknown: pl.DataType | None = None
+) -> pl.DataFrame:
+    schema = {column.name: _dtype(cursor, column) or unknown for column in cursor.description or ()}
+    return pl.DataFrame(rows, schema=schema, orient="row", infer_schema_length=None)
 
 
 def _dtype(cursor: Cursor[Any], column: Column) -> pl.DataType | None:

@@ -18,7 +18,7 @@ from psycopg import errors, sql
 
 from dataflow_assets.errors import WarehouseSchemaError
 from dataflow_assets.io.postgres.connections import Connections
-from dataflow_assets.io.postgres.frames import prepare, to_frame
+from dataflow_assets.io.postgres.frames import prepare, to_frame, to_frames
 from dataflow_assets.io.postgres.tables import (
     column_types,
     ledger_is_there,
@@ -33,6 +33,7 @@ from dataflow_assets.io.write_modes import Part, WriteMode, accounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from pydantic import SecretStr
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
 BATCH_ROWS = 8192
+EXPORTED_ROWS = 50_000
 LEDGER_COLUMNS = (
     "asset", "source", "partition", "layer", "received", "loaded", "quarantined", "duplicate",
     "filtered", "data_version", "declaration", "run_id", "published_at", "duration_s",
@@ -125,6 +127,14 @@ class PostgresWarehouse:
             Timestamps with a zone come as UTC, jsonb as text.
         """
         return self._connections.run(partial(_read, query=sql, parameters=parameters))
+
+    def export(self, sql: str, path: Path) -> None:
+        """Write the rows of a query that cannot write to a Parquet file, however many they are.
+
+        Raises:
+            WarehouseUnreachableError: The server is not there, and did not come back in time.
+        """
+        self._connections.run(partial(_export, query=sql, path=path))
 
     def _prepare(self, connection: Connection, *, table: EntityTable) -> None:
         """Make or change the table as declared; only a right to comment on it may be missing."""
@@ -279,6 +289,19 @@ def _append(
     ):
         for row in rows:
             copy.write_row(row)
+
+
+def _export(connection: Connection, *, query: str, path: Path) -> None:
+    with connection.transaction():
+        connection.execute("set transaction read only")
+        with connection.cursor(name="exported") as cursor:
+            cursor.execute(query.encode())
+            frames = to_frames(cursor, EXPORTED_ROWS)
+            first = next(frames).to_arrow()
+            with pq.ParquetWriter(path, first.schema) as writer:
+                writer.write_table(first)
+                for frame in frames:
+                    writer.write_table(frame.to_arrow())
 
 
 def _read(connection: Connection, *, query: str, parameters: Sequence[object]) -> pl.DataFrame:

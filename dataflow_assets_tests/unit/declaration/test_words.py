@@ -74,7 +74,7 @@ def test_words_of_a_column_that_do_not_go_together(column: dict[str, Any], reaso
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"columns": {}}, "at least 1 item"),
+        ({"columns": {}}, "needs columns, or a model"),
         ({"columns": {"a": "string", "A": "string"}, "key": []}, "upper and lower case"),
         ({"columns": {"a": {"source_name": "b"}, "b": "string"}}, "same source_name"),
         ({"columns": {"_a": "string"}}, "String should match"),

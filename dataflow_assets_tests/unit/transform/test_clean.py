@@ -110,9 +110,27 @@ def test_each_finding_shows_its_outcome_reasons_and_row() -> None:
         7: "warned",
     }
     assert by_row[1]["reasons"] == [
-        {"column": "id", "rule": "id__type", "severity": "quarantine", "value": "x"},
-        {"column": "mag", "rule": "mag__range", "severity": "quarantine", "value": "11"},
-        {"column": "kind", "rule": "kind__one_of", "severity": "quarantine", "value": "flood"},
+        {
+            "column": "id",
+            "rule": "id__type",
+            "severity": "quarantine",
+            "value": "x",
+            "message": None,
+        },
+        {
+            "column": "mag",
+            "rule": "mag__range",
+            "severity": "quarantine",
+            "value": "11",
+            "message": None,
+        },
+        {
+            "column": "kind",
+            "rule": "kind__one_of",
+            "severity": "quarantine",
+            "value": "flood",
+            "message": None,
+        },
     ]
     assert json.loads(by_row[1]["row"]) == {
         "id": "x", "at": None, "magnitude": "11", "kind": "flood", "note": None,
@@ -122,7 +140,13 @@ def test_each_finding_shows_its_outcome_reasons_and_row() -> None:
     assert json.loads(reason["value"]) == {"mag": "3", "id": "3"}
     assert by_row[4]["row"] == "torn quote"
     assert by_row[4]["reasons"] == [
-        {"column": None, "rule": "csv__quote", "severity": "quarantine", "value": "torn quote"}
+        {
+            "column": None,
+            "rule": "csv__quote",
+            "severity": "quarantine",
+            "value": "torn quote",
+            "message": None,
+        }
     ]
     assert [r["rule"] for r in by_row[7]["reasons"]] == ["note__length"]
     assert all(by_row[n]["reasons"] == [] and by_row[n]["row"] is None for n in (3, 5, 6))
@@ -369,11 +393,12 @@ def test_rules_over_columns_that_are_missing_and_over_none() -> None:
     assert good.height == 0
     assert broken(findings) == [["never", "size"]] * 3
     assert findings["reasons"][2].to_list() == [
-        {"column": None, "rule": "never", "severity": "quarantine", "value": "{}"},
+        {"column": None, "rule": "never", "severity": "quarantine", "value": "{}", "message": None},
         {
             "column": None,
             "rule": "size",
             "severity": "quarantine",
             "value": '{"mag":null,"note":null}',
+            "message": None,
         },
     ]
