@@ -15,6 +15,7 @@ from dataflow_assets.declaration.contract import Column, Contract
 from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.extract import CsvDialect, Files
 from dataflow_assets.declaration.partitions import Partitions
+from dataflow_assets.declaration.rules import Limit
 from dataflow_assets.declaration.source import Checks, SourceDeclaration
 from dataflow_assets_tests.scenario import ARRIVALS, HARBOUR, changed
 
@@ -64,6 +65,13 @@ def test_no_type(kind: str) -> None:
         ({"one_of": []}, "at least one value"),
         ({"timezone": "Mars"}, "no IANA time zone"),
         ({"min_length": -1}, "greater than or equal to 0"),
+        ({"type": "int64", "min": 1, "above": 1}, "min and above say the same in two ways"),
+        ({"type": "string", "below": "x"}, "min and max do not apply to string"),
+        ({"type": "date", "multiple_of": 2}, "multiple_of does not apply to date"),
+        ({"type": "int64", "multiple_of": 0}, "not above 0"),
+        ({"limit": {}}, "give either rows"),
+        ({"limit": {"rows": 1, "share": 0.1}}, "give either rows"),
+        ({"limit": {"share": 1.5}}, "less than or equal to 1"),
     ],
 )
 def test_words_of_a_column_that_do_not_go_together(column: dict[str, Any], reason: str) -> None:
@@ -82,6 +90,26 @@ def test_words_of_a_column_that_do_not_go_together(column: dict[str, Any], reaso
         ({"keep": "newest"}, "first"),
         ({"rules": {"Bad": {"sql": "true"}}}, "String should match"),
         ({"rules": {"bad": {"sql": ""}}}, "at least 1 character"),
+        ({"rules": {"bad": {}}}, "exactly one of sql, unique, .*; here is none"),
+        ({"rules": {"bad": {"sql": "true", "unique": "a"}}}, "here is sql and unique"),
+        ({"rules": {"bad": {"unique": "b"}}}, "unique of the rule bad names 'b'"),
+        ({"rules": {"bad": {"unique": []}}}, "at least 1 item"),
+        ({"rules": {"bad": {"monotonic": {"column": "a", "per": "b"}}}}, "monotonic .*names 'b'"),
+        ({"rules": {"bad": {"no_gaps": {"column": "a", "step": 0}}}}, "step 0 is not above 0"),
+        ({"rules": {"bad": {"no_gaps": {"column": "a", "step": True}}}}, "no step"),
+        (
+            {"rules": {"bad": {"no_gaps": {"column": "a", "step": 1}, "severity": "quarantine"}}},
+            "none can be quarantined",
+        ),
+        ({"rules": {"bad": {"references": {"columns": "a"}}}}, "either a source or an entity"),
+        (
+            {"rules": {"bad": {"references": {"columns": "a", "source": "x", "to": ["b", "c"]}}}},
+            "to lists 2 columns, where columns lists 1",
+        ),
+        (
+            {"rules": {"bad": {"references": {"columns": "a", "entity": "x", "partition": "all"}}}},
+            "an entity is looked into as a whole",
+        ),
     ],
 )
 def test_words_of_a_contract_that_do_not_go_together(changes: dict[str, Any], reason: str) -> None:
@@ -317,3 +345,24 @@ def test_feeds_of_a_list_have_addresses_of_their_own() -> None:
     assert feed is not None
     assert feed.url_of("a.b") == "https://example.org/a.b.xml"
     assert feed.place_of("c") == "example.org/c.xml"
+
+
+def test_a_limit_counts_exactly() -> None:
+    share = Limit(share=0.07)
+    assert share.allows(7, 100)  # 0.07 * 100 is more than 7 to a float
+    assert not share.allows(8, 100)
+    assert Limit(rows=0).allows(0, 5)
+    assert not Limit(rows=1).allows(2, 1_000_000)
+    assert [str(one) for one in (share, Limit(rows=1), Limit(rows=2000))] == [
+        "7 % of the rows",
+        "1 row",
+        "2,000 rows",
+    ]
+
+
+def test_words_that_are_not_said_change_no_digest() -> None:
+    said = Contract.model_validate({"columns": {"a": "int64"}, "rules": {"r": {"sql": "a > 1"}}})
+    dumped = said.model_dump(mode="json")
+    assert "model" not in dumped
+    assert dumped["rules"]["r"] == {"sql": "a > 1", "severity": "quarantine", "description": ""}
+    assert not {"limit", "above", "below", "multiple_of"} & dumped["columns"]["a"].keys()

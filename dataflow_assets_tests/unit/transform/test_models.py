@@ -337,6 +337,22 @@ def test_names_of_columns_are_checked_with_those_of_the_model() -> None:
         contract("Careful", columns={"number": {"severity": "warn"}})
 
 
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        ({"decimal_mark": ",", "type": "float64"}, "decimal_mark would do nothing"),
+        ({"default": 3.0}, "default would do nothing"),
+        ({"clean": [{"map": {"a": "1"}}]}, "map without others would do nothing"),
+    ],
+)
+def test_words_that_would_do_nothing_are_refused(words: dict[str, Any], idle: str) -> None:
+    with pytest.raises(DeclarationError, match=f"Pydantic reads price from its text, .*{idle}"):
+        contract("Careful", columns={"price": words})
+    steps = contract("Careful", columns={"price": {"clean": [{"replace": {"EUR ": ""}}]}})
+    good, _ = clean(steps, [{"number": "1", "price": "EUR 2.5", "name": "a"}])
+    assert good["price"].to_list() == [2.5]
+
+
 def test_extra_columns_follow_the_model() -> None:
     words: dict[str, Any] = {"columns": {"total": {"type": "decimal(9, 3)"}}}
     assert contract("Sparse", **words).unknown_columns == "freeze"

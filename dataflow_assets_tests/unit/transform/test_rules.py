@@ -9,7 +9,9 @@ import pytest
 
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.errors import DeclarationError, ExpressionError
+from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.rules import check_contract, contract_rules, contract_schema
+from dataflow_assets_tests.unit.transform.raw_rows import raw_rows
 
 COLUMNS = {"id": "int64", "depth": "float64", "status": "string", "at": "timestamp"}
 
@@ -48,6 +50,40 @@ def test_every_promise_is_a_rule_with_its_severity() -> None:
     words = {rule.id: rule.description for rule in contract_rules(declared)}
     assert words["size__range"] == "size is at most 10"
     assert words["small"] == "is small"
+
+
+@pytest.mark.parametrize(
+    ("column", "kept", "broken"),
+    [
+        ({"type": "int64", "above": 3, "below": 6}, ["4", "5", ""], ["3", "6"]),
+        ({"type": "float64", "above": 0.5, "max": 2}, ["0.6", "2"], ["0.5", "2.1"]),
+        ({"type": "date", "below": "2024-03-01"}, ["2024-02-29"], ["2024-03-01"]),
+        ({"type": "int8", "multiple_of": 3}, ["-6", "0", "9", ""], ["-5", "1"]),
+        ({"type": "uint64", "multiple_of": 7}, ["18446744073709551614"], ["18446744073709551612"]),
+        ({"type": "decimal(6, 2)", "multiple_of": 0.25}, ["-1.25", "7.5", "0"], ["0.3", "-0.01"]),
+        ({"type": "float64", "multiple_of": 0.1}, ["0.3", "-0.7", "1e6"], ["0.35", "-0.05"]),
+    ],
+)
+def test_bounds_left_out_and_multiples(
+    column: dict[str, Any], kept: list[str], broken: list[str]
+) -> None:
+    declared = contract({"n": column, "m": "string"})
+    plan = CleaningPlan(declared, ["n"])
+    found = plan.clean(raw_rows({"n": [*kept, *broken]})).findings.collect()
+    assert found["_row"].to_list() == list(range(len(kept), len(kept) + len(broken)))
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ({"type": "int64", "above": 3, "below": 3}, "above 3 and below 3 leave no value"),
+        ({"type": "int64", "min": 4, "below": 4}, "min 4 and below 4 leave no value"),
+        ({"type": "int64", "multiple_of": 2.5}, "'2.5' is no value of type int64"),
+    ],
+)
+def test_bounds_that_leave_nothing(column: dict[str, Any], says: str) -> None:
+    with pytest.raises(DeclarationError, match=says):
+        check_contract(contract({"n": column}))
 
 
 def test_the_schema_follows_the_contract() -> None:

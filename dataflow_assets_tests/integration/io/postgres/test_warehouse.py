@@ -19,6 +19,7 @@ from dataflow_assets_tests.integration.io.publishing import (
     TABLE,
     ledger_row,
     publication,
+    rows_of,
 )
 
 if TYPE_CHECKING:
@@ -180,3 +181,16 @@ def test_a_key_too_long_for_its_index_is_refused_and_what_stood_stays(
     with pytest.raises(WarehouseValueError, match="index row"):
         warehouse.publish(table, [bad])
     assert generations(warehouse) == [("a", 0, 3)]
+
+
+def test_rows_are_exported_in_pieces(
+    warehouse: PostgresWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflow_assets.io.postgres.warehouse.EXPORTED_ROWS", 2)
+    for rows in (0, 1, 2, 5):
+        warehouse.publish(TABLE, [publication(tmp_path, "a", rows)])
+        path = tmp_path / "exported.parquet"
+        warehouse.export("select id, at, amount from normalized.things", path)
+        found = pl.read_parquet(path).sort("id")
+        assert found.schema == {name: COLUMNS[name] for name in ("id", "at", "amount")}
+        assert found.rows() == rows_of(0, rows).select("id", "at", "amount").rows()
