@@ -266,3 +266,9 @@ class S3UnavailableError(DataflowError):
 
     code = "DA522"
     transient = True
+
+
+class SampleError(DataflowError):
+    """No declaration can be made of a sample."""
+
+    code = "DA120"
