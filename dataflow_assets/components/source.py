@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from dataflow_assets.builders.references import check_references, references_of
 from dataflow_assets.builders.source import build_source
 from dataflow_assets.components.declared import mistakes_located, positions_of, resolve
+from dataflow_assets.components.scaffold import SourceScaffolder
 from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.errors import DeclarationError, PluginError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
+@dg.scaffold_with(SourceScaffolder)
 class Source(dg.Component):
     """One outside feed or system, from its files to a cleaned table.
 

@@ -49,15 +49,22 @@ class DatabaseExtractor:
         source: The declaration.
         database: The database that it names.
         files: The folder below which relative paths of databases lie.
+        most: The most rows that are read; none: all.
     """
 
     def __init__(
-        self, source: SourceDeclaration, database: Database, files: Path | Address
+        self,
+        source: SourceDeclaration,
+        database: Database,
+        files: Path | Address,
+        *,
+        most: int | None = None,
     ) -> None:
         self.reader = ArchivedRows()
         self._database = database
         self._zone = source.partitions.timezone
         self._files = files
+        self._most = most
 
     def fetch(self, request: Request) -> Sequence[Snapshot]:
         """Archive the rows of a partition, as one statement finds them.
@@ -71,7 +78,7 @@ class DatabaseExtractor:
         url = DatabaseUrl.of(database)
         system = import_module(f"dataflow_assets.extract.databases.{database.system}")
         with system.open_session(url, database.timeout, self._files) as session:
-            asked = _asked(database, session)
+            asked = _asked(database, session, self._most)
             columns = session.columns(asked)
             _check_names(columns, url)
             where = self._condition(session, asked, columns, request)
@@ -95,10 +102,11 @@ class DatabaseExtractor:
         return found
 
 
-def _asked(database: Database, session: Session) -> str:
-    if database.table is None:
-        return (database.query or "").strip().rstrip(";")
-    return f"select * from {'.'.join(map(session.quoted, database.table.split('.')))}"
+def _asked(database: Database, session: Session, most: int | None) -> str:
+    asked = (database.query or "").strip().rstrip(";")
+    if database.table is not None:
+        asked = f"select * from {'.'.join(map(session.quoted, database.table.split('.')))}"
+    return asked if most is None else f"select * from ({asked}) as sampled limit {most}"
 
 
 def _check_names(columns: Sequence[Column], url: DatabaseUrl) -> None:
