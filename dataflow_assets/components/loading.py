@@ -11,6 +11,7 @@ import dagster as dg
 
 from dataflow_assets.builders.normalizing import build_table
 from dataflow_assets.builders.resources import build_resources
+from dataflow_assets.components.documents import wrong_documents
 from dataflow_assets.components.entity import Entity
 from dataflow_assets.components.mistakes import mistakes_in, summed_up, unknown_types
 from dataflow_assets.components.source import Source
@@ -61,12 +62,15 @@ def load_declarations(folder: Path) -> dg.Definitions:
     """
     folder = folder.resolve()
     tree = _tree_of(folder)
+    kinds = {word: kind.__name__.lower() for word, kind in COMPONENTS.items()}
+    mistakes = list(wrong_documents(folder, kinds))
     try:
         definitions = tree.build_defs_at_path(folder)
     except Exception as error:
-        mistakes = list(_mistakes(tree, folder, error))
+        mistakes += _mistakes(tree, folder, error)
         if not mistakes:
             raise
+    if mistakes:
         # Dagster's own errors would print a page before what there is to mend.
         raise summed_up(mistakes) from None
     _refuse_twins(tree)
