@@ -333,6 +333,7 @@ def test_a_mistake_in_an_entity(world: World, kind: str) -> None:
 
     check_told(error, at, wrong, allowed)
     assert error.source == "arrivals"
+    assert "entity 'arrivals'" in str(error)
 
 
 def test_sources_of_one_entity_with_other_partitions(world: World) -> None:
@@ -386,6 +387,10 @@ def test_all_mistakes_of_all_files_are_told_at_once(world: World) -> None:
         ("type: dataflow_assets.Sorce\nattributes: {}\n", "no type 'dataflow_assets.Sorce'"),
         ("- a\n- b\n", "object"),
         ("attributes: {}\n", "Field required"),
+        ("", "the file declares nothing"),
+        ("# to be written\n", "the file declares nothing"),
+        ("type: dataflow_assets.Source\n", "the source says nothing"),
+        ("type: dataflow_assets.Entity\nattributes:\n", "the entity says nothing"),
     ],
 )
 def test_a_file_that_is_no_declaration(world: World, text: str, wrong: str) -> None:
@@ -395,6 +400,85 @@ def test_a_file_that_is_no_declaration(world: World, text: str, wrong: str) -> N
         load_declarations(world.root / "defs")
 
     assert LINE.match(str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("place", "first", "again"),
+    [
+        ("contract.columns.ship", "ship: string", "ship: int64"),
+        ("contract.columns.order.max", "order: {type: int64, max: 2,", "max: 3}"),
+        ("contract.rules.deep.sql", "deep: {sql: draught > 5,", "'sql': draught > 6}"),
+        ("extract", "extract: {files: {path: a}}", "extract: {files: {path: b}}"),
+    ],
+)
+def test_a_word_twice_is_told_with_both_lines(
+    world: World, place: str, first: str, again: str
+) -> None:
+    above = place.split(".")[: -2 if first.endswith(",") else -1]
+    lines = ["attributes:", "  name: twice", *(f"{'  ' * n}{w}:" for n, w in enumerate(above, 1))]
+    lines += [f"{'  ' * (len(above) + 1)}{one}" for one in (first, again)]
+    if first.endswith(","):
+        lines[-1] = f"  {lines[-1]}"
+    path = world.root / "defs/declared/defs.yaml"
+    path.write_text("\n".join(["type: dataflow_assets.Source", *lines]))
+
+    with pytest.raises(DeclarationError) as raised:
+        load_declarations(world.root / "defs")
+
+    word, told = place.rpartition(".")[2], str(raised.value)
+    end = len(lines) + 1
+    assert f"{path}:{end}: [DA101] source 'twice', at '{place}'" in told
+    assert f"the word '{word}' is here twice: on line {end - 1} and on line {end}." in told
+
+
+def test_words_of_an_anchor_may_be_written_anew(world: World) -> None:
+    world.declare(HARBOUR)
+    path = world.root / "defs/declared/defs.yaml"
+    text = path.read_text().replace(
+        "columns:\n",
+        "columns:\n      more: &text {type: string, max_length: 3}\n      "
+        "most: {<<: *text, max_length: 9}\n",
+        1,
+    )
+    path.write_text(text)
+
+    load_declarations(world.root / "defs")
+
+
+REST = {"rest": {"url": "https://ships.example/api"}}
+
+
+@pytest.mark.parametrize(
+    ("extract", "at", "told"),
+    [
+        ({"params": {"x": "{day}"}}, "params.x", "'{day}' is no placeholder"),
+        ({"params": {"x": [1]}}, "params.x", "should be a text, a whole number, a number, true or"),
+        ({"params": {"x": {"nev": "A"}}}, "params.x.nev", "no word 'nev' here. Mend: Did you mean"),
+        ({"params": {"x": {"env": 5}}}, "params.x.env", "should be a valid string"),
+        ({"headers": {"a b": "c"}}, "headers.a b", "should match pattern"),
+        ({"headers": {"a": ["c"]}}, "headers.a", "this should be a text or a map."),
+    ],
+)
+def test_what_fits_none_of_several_types_is_one_mistake(
+    world: World, extract: dict[str, Any], at: str, told: str
+) -> None:
+    declared = {"rest": {**REST["rest"], **extract}}
+
+    text = str(mistake(world, changed(HARBOUR, extract=declared)))
+
+    assert f"at 'extract.rest.{at}': " in text
+    assert told in text
+    assert "\n" not in text
+    assert "function" not in text
+
+
+def test_records_that_are_a_number_are_one_mistake(world: World) -> None:
+    files = {"path": "{date:%Y-%m-%d}.json", "json": {"records": 5}}
+
+    text = str(mistake(world, changed(HARBOUR, extract={"files": files})))
+
+    assert "at 'extract.files.json.records': this should be a text or a list. Mend" in text
+    assert "\n" not in text
 
 
 def test_two_sources_of_one_name(world: World) -> None:
