@@ -18,12 +18,14 @@ class DataflowError(Exception):
         problem: One sentence that says what is wrong.
         mend: One sentence that says what to do about it.
         source: The source or entity concerned, if known.
+        subject: Which of the two it is.
         partition: The partition key concerned, if known.
         culprit: The file, column, rule or table to look at, if known.
     """
 
     code: ClassVar[str] = "DA000"
     transient: ClassVar[bool] = False
+    subject: str = "source"
 
     def __init__(
         self,
@@ -31,24 +33,34 @@ class DataflowError(Exception):
         *,
         mend: str,
         source: str | None = None,
+        entity: str | None = None,
         partition: str | None = None,
         culprit: str | None = None,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.mend = mend
-        self.source = source
-        self.partition = partition
+        self.source: str | None = None
+        self.partition: str | None = None
         self.culprit = culprit
+        self.at(source=source, entity=entity, partition=partition)
 
-    def at(self, *, source: str | None = None, partition: str | None = None) -> Self:
+    def at(
+        self,
+        *,
+        source: str | None = None,
+        entity: str | None = None,
+        partition: str | None = None,
+    ) -> Self:
         """Fill in where the failure happened, where that is not known yet, and return self."""
+        if self.source is None and entity is not None:
+            self.source, self.subject = entity, "entity"
         self.source = self.source or source
         self.partition = self.partition or partition
         return self
 
     def __str__(self) -> str:
-        places = (("source", self.source), ("partition", self.partition), ("at", self.culprit))
+        places = ((self.subject, self.source), ("partition", self.partition), ("at", self.culprit))
         where = ", ".join(f"{word} {value!r}" for word, value in places if value)
         return f"[{self.code}] {where + ': ' if where else ''}{self.problem} Mend: {self.mend}"
 

@@ -101,7 +101,7 @@ def _source_of(
     raise DeclarationError(
         f"there is no source {name!r}.",
         mend=f"Declare it, or map one of {', '.join(sorted(sources)) or 'none'}.",
-        source=entity.name,
+        entity=entity.name,
         culprit=name,
     ).within("from", name)
 
@@ -118,7 +118,7 @@ def _check_history(entity: EntityDeclaration, partitions: Partitions) -> None:
         mend = "Leave deletes out, or cut the sources into windows of time (every, start)."
     else:
         return
-    raise DeclarationError(problem, mend=mend, source=entity.name, culprit="write").within("write")
+    raise DeclarationError(problem, mend=mend, entity=entity.name, culprit="write").within("write")
 
 
 def _check_overlaps(entity: EntityDeclaration, sources: Mapping[str, SourceDeclaration]) -> None:
@@ -131,7 +131,7 @@ def _check_overlaps(entity: EntityDeclaration, sources: Mapping[str, SourceDecla
                 f"windows of {name} overlap, and mode: {entity.write.mode} keeps the rows of each.",
                 mend="Write {mode: upsert}, or have automation: {last} read the last windows "
                 "again instead of an overlap.",
-                source=entity.name,
+                entity=entity.name,
                 culprit="write",
             ).within("write")
 
@@ -147,7 +147,7 @@ def _shared_partitions(
                 f"{name} has other partitions than {first[0]}.",
                 mend="Sources of one entity must have the same partitions: every, start, end, "
                 "timezone, current and values.",
-                source=entity.name,
+                entity=entity.name,
                 culprit=name,
             ).within("from", name)
     return first[1].partitions

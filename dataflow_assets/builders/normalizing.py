@@ -233,7 +233,7 @@ class Normalizer(Workplace):
             raise PartitionMissingError(
                 "no source has cleaned rows for it.",
                 mend=f"Materialize cleaned/{next(iter(self._mappings))} for this partition first.",
-                source=self._entity.name,
+                entity=self._entity.name,
                 partition=partition,
             )
         return found
@@ -249,18 +249,18 @@ class Normalizer(Workplace):
                 f"{without_key:,} rows have no value in {', '.join(self._entity.needed)}.",
                 mend="Make the columns that these are mapped from required in the sources' "
                 "contracts, or map them from others; the partition stays as it was.",
-                source=self._entity.name,
+                entity=self._entity.name,
                 partition=partition,
                 culprit=", ".join(self._entity.needed),
             )
         failure = conservation_failure(counts)
         return (
-            None if failure is None else failure.at(source=self._entity.name, partition=partition)
+            None if failure is None else failure.at(entity=self._entity.name, partition=partition)
         )
 
     def _explain(self, error: Exception, partition: str) -> MappingError:
         explained = explain(error, f"Mapping to {self._entity.name}")
-        return explained.at(source=self._entity.name, partition=partition)
+        return explained.at(entity=self._entity.name, partition=partition)
 
     def _ledger_row(self, one: Normalized) -> LedgerRow:
         return LedgerRow(

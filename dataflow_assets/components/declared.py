@@ -33,7 +33,7 @@ def resolve(attributes: Model, context: dg.ComponentLoadContext) -> Model:
         DeclarationError: A variable of the environment is not set.
     """
     written = attributes.model_dump(by_alias=True, exclude_unset=True)
-    with mistakes_located(attributes.name, "attributes", positions_of(context)):
+    with mistakes_located(attributes, "attributes", positions_of(context)):
         resolved = _filled_in(written, context.resolution_context)
     return type(attributes).model_validate(resolved) if resolved != written else attributes
 
@@ -74,18 +74,23 @@ def positions_of(context: dg.ComponentLoadContext) -> SourcePositionTree | None:
 
 
 @contextmanager
-def mistakes_located(name: str, part: str, positions: SourcePositionTree | None) -> Iterator[None]:
+def mistakes_located(
+    declared: SourceDeclaration | EntityDeclaration,
+    part: str,
+    positions: SourcePositionTree | None,
+) -> Iterator[None]:
     """Name the declaration, the file and the line in every mistake that is found.
 
     Args:
-        name: The source or entity.
+        declared: The source or entity.
         part: The word of the YAML below which mistakes are sought, where they do not say it.
         positions: Where each word stands.
     """
     try:
         yield
     except DeclarationError as error:
-        error.at(source=name)
+        is_entity = isinstance(declared, EntityDeclaration)
+        error.at(**{"entity" if is_entity else "source": declared.name})
         if positions is not None:
             position, _ = positions.lookup_closest_and_path(
                 ["attributes", *map(_step, error.place or (part,))], trace=None

@@ -48,5 +48,5 @@ class Entity(dg.Component):
             for one in components
             if one.broken is not None and one.is_unknown
         }
-        with mistakes_located(self.declaration.name, "from", self._positions):
+        with mistakes_located(self.declaration, "from", self._positions):
             return build_entity(self.declaration, sources, broken)

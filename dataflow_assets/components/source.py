@@ -65,7 +65,7 @@ class Source(dg.Component):
         """
         declaration = resolve(attributes, context)
         positions = positions_of(context)
-        with mistakes_located(declaration.name, "contract", positions):
+        with mistakes_located(declaration, "contract", positions):
             declaration, broken = _with_model(declaration)
             if broken is None:
                 check_contract(declaration.contract)
@@ -79,7 +79,7 @@ class Source(dg.Component):
             DeclarationError: A rule has the name of another check, or refers to a table that is not
                 declared, does not fit, or leads back to the source.
         """
-        with mistakes_located(self.declaration.name, "contract", self._positions):
+        with mistakes_located(self.declaration, "contract", self._positions):
             if self.broken is None and references_of(self.declaration):
                 check_references(self.declaration, *_declared(context))
             return build_source(self.declaration, self.broken)
