@@ -502,16 +502,35 @@ class Document:
         return null
 
     def _close(self, opened: int | None) -> bool:
-        """Drop what follows the records in the objects that are open."""
-        for _ in range(opened or 0):
-            while True:
-                if self._skip(0) is None:
+        """Drop what follows the records in the objects that are open.
+
+        Raises:
+            HeaderError: A name that led to the records is there once more.
+        """
+        source = self._source
+        for level in reversed(range(opened or 0)):
+            if self._skip(0) is None:
+                return False
+            if source.held[:1] == b",":
+                source.held = b"{" + source.held[1:]
+                found = self._find_member(self._path[level])
+                if found is None:
+                    source.held = b""
                     return False
-                closes = self._source.held[:1] != b","
-                self._source.held = self._source.held[1:]
-                if closes:
-                    break
+                if found:
+                    raise self._twice(level)
+                source.held = source.held[int(Marks(source.held).closes(0)[0]) :]
+            source.held = source.held[1:]
         return True
+
+    def _twice(self, level: int) -> HeaderError:
+        within = f"in {'.'.join(self._path[:level])}" if level else "at the top"
+        return HeaderError(
+            f"{self._name} has {self._path[level]!r} twice {within}: the records below one of them "
+            "would be lost.",
+            mend="Have it sent with every name once.",
+            culprit=self._name,
+        )
 
     def _rest(self, kind: str) -> Frame:
         """Reject all that is left of the text."""

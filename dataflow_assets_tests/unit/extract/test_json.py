@@ -342,6 +342,35 @@ def test_a_path_that_leads_nowhere_is_an_error(tmp_path: Path, content: bytes) -
         read(snapshot(tmp_path, content), format="json", json={"records": "data.items"})
 
 
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b'{"data": {"items": [{"a": 1}]}, "x": [1], "data": {"items": [{"a": 2}]}}', "at the top"),
+        (b'{"data": {"items": [{"a": 1}], "x": {}, "items": [{"a": 2}]}}', "in data"),
+        (b'{"data": {"items": null, "it\\u0065ms": [{"a": 2}]}}', "in data"),
+        (b'{"data": {"items": {"a": 1}}}\n{"data": {"items": []}, "data" :1}', "at the top"),
+    ],
+)
+def test_a_name_twice_on_the_way_is_an_error(
+    tmp_path: Path, content: bytes, place: str, block: int
+) -> None:
+    taken, sizes = snapshot(tmp_path, content), {"block_bytes": block}
+    with pytest.raises(HeaderError, match=f"twice {place}"):
+        read(taken, format="json", json={"records": "data.items"}, sizes=sizes)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_names_of_the_way_elsewhere_are_no_error(tmp_path: Path, block: int) -> None:
+    content = (
+        b'{"items": {"data": 1}, "data": {"data": 2, "items": [{"a": 1}], "n": {"items": 3}}, '
+        b'"n": "\\"data\\": ", "m": [{"data": 4}]} {"data": {"items": [{"a": 2}]}, "x": 1}'
+    )
+    taken, sizes = snapshot(tmp_path, content), {"block_bytes": block}
+    table = read(taken, format="json", json={"records": "data.items"}, sizes=sizes)
+    assert good(table) == [("1",), ("2",)]
+
+
 def test_a_path_that_leads_to_null_gives_no_rows(tmp_path: Path) -> None:
     table = read(snapshot(tmp_path, b'{"a": null, "b": 1}'), format="json", json={"records": "a"})
     assert table.num_rows == 0
