@@ -21,6 +21,7 @@ from dataflow_assets.extract.feed_entries import (
     text,
     whole,
 )
+from dataflow_assets.extract.json_objects import is_repeated, object_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,6 +58,8 @@ def read_json_feed(message: Message, name: str) -> Feed:
     """
     found, problem = _loads(message.body, name)
     items = found.get("items") if isinstance(found, dict) else None
+    if is_repeated(found, "items"):
+        raise _unreadable(name, "it has two lists of items")
     if not isinstance(items, list):
         raise _unreadable(name, "it has no list of items")
     base = message.headers.get("content-location", "")
@@ -80,7 +83,12 @@ def _loads(content: bytes, name: str) -> tuple[Any, str | None]:
     except UnicodeDecodeError as error:
         decoded, problem = content.decode(encoding, "replace"), f"UnicodeDecodeError: {error}"
     try:
-        return json.loads(decoded, parse_int=_whole_number, parse_float=_number), problem
+        return json.loads(
+            decoded,
+            object_pairs_hook=object_of,
+            parse_int=_whole_number,
+            parse_float=_number,
+        ), problem
     except (ValueError, RecursionError) as error:
         raise _unreadable(name, str(error)) from error
 

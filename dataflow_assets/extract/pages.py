@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from dataflow_assets.errors import SourceRefusedError
 from dataflow_assets.extract.http import with_params
+from dataflow_assets.extract.json_objects import is_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,6 +98,7 @@ class Page:
         headers: Its headers.
         document: The body, if it is JSON.
         records: The rows in it.
+        is_empty: Whether the host said that there is nothing: 204.
     """
 
     url: str
@@ -104,6 +106,7 @@ class Page:
     headers: Mapping[str, str]
     document: Any
     records: Sequence[Any]
+    is_empty: bool = False
 
 
 class Pager(Protocol):
@@ -171,7 +174,7 @@ class ByNext(OnePage):
 
     @override
     def after(self, position: Position, page: Page) -> Position | None:
-        url = find(page.document, self._path)
+        url = find(page.document, self._path, page.name)
         if url is MISSING or not url:
             return None
         if not isinstance(url, str):
@@ -188,8 +191,8 @@ class ByCursor(OnePage):
     @override
     def after(self, position: Position, page: Page) -> Position | None:
         declared = self._declared
-        more = find(page.document, declared.more) if declared.more else True
-        cursor = find(page.document, declared.path)
+        more = find(page.document, declared.more, page.name) if declared.more else True
+        cursor = find(page.document, declared.path, page.name)
         gone = cursor is MISSING or cursor is None or cursor == "" or cursor is False
         if gone and declared.more and more is True:
             raise _unfit(page, f"says that there is more, but holds no cursor at {declared.path}")
@@ -220,7 +223,7 @@ class ByOffset(Pager):
         longest = max(position.longest, len(rows))
         if len(rows) == longest > position.again:
             behind = len(rows)  # rows in front may have moved the others back, out of sight
-        total = _count(page, declared.total)
+        total = _count(position, page, declared.total)
         if not declared.overlap and position.number > 1 and total != position.total:
             raise PagesShiftedError
         end = position.begin + len(rows)
@@ -252,7 +255,7 @@ class ByNumber(Pager):
     @override
     def after(self, position: Position, page: Page) -> Position | None:
         declared = self._declared
-        total = _count(page, declared.total or declared.total_pages)
+        total = _count(position, page, declared.total or declared.total_pages)
         if position.number > 1 and total != position.total:
             raise PagesShiftedError
         begin = position.begin + len(page.records)
@@ -263,9 +266,25 @@ class ByNumber(Pager):
         return following.asking({declared.param: declared.first + position.number})
 
 
-def find(document: Any, path: str) -> Any:  # noqa: ANN401 - nested JSON
-    """Return what stands at a path of names and positions, or MISSING."""
+def find(document: Any, path: str, name: str) -> Any:  # noqa: ANN401 - nested JSON
+    """Return what stands at a path of names and positions, or MISSING.
+
+    Args:
+        document: The body of a page.
+        path: Where to look.
+        name: The address of the page, for messages.
+
+    Raises:
+        SourceRefusedError: A name on the way is there twice: what is below one would be lost.
+    """
     for step in path.split("."):
+        if is_repeated(document, step):
+            raise SourceRefusedError(
+                f"{name} has {step!r} twice, on the way to {path}: what is below one of them would "
+                "be lost.",
+                mend="Have it sent with every name once.",
+                culprit=name,
+            )
         if isinstance(document, dict):
             document = document.get(step, MISSING)
         elif isinstance(document, list) and step.isdigit() and int(step) < len(document):
@@ -299,10 +318,13 @@ def _is_last(reached: int, total: int | None, fresh: int) -> bool:
     return reached >= total
 
 
-def _count(page: Page, path: str | None) -> int | None:
+def _count(position: Position, page: Page, path: str | None) -> int | None:
+    """Return how many rows or pages there are, as a page says, or the one before an empty one."""
     if path is None:
         return None
-    count = find(page.document, path)
+    if page.is_empty:
+        return position.total
+    count = find(page.document, path, page.name)
     if isinstance(count, str) and count.isdigit():
         return int(count)
     if not isinstance(count, int) or isinstance(count, bool):

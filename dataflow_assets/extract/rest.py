@@ -22,6 +22,7 @@ from dataflow_assets.extract.hosts import Budget, HostGuard
 from dataflow_assets.extract.http import Ask, HttpClient, Limits, with_params
 from dataflow_assets.extract.journal import Journal, KeptPage, folder_name, remove_old
 from dataflow_assets.extract.json_marks import shallow
+from dataflow_assets.extract.json_objects import object_of
 from dataflow_assets.extract.pages import (
     MISSING,
     Page,
@@ -47,6 +48,10 @@ READINGS = 4
 ASKED = {"method", "headers", "pages", "records", "format"}
 """Words of a declaration that decide what is received, beside the request itself."""
 LONGEST_NAME = 400
+LONGEST_BLANK = 64
+"""Bytes up to which a body is looked at for anything but white space."""
+NO_CONTENT = 204
+"""The status that says that there is nothing, without a body."""
 ARCHIVED_AT_ONCE = 8
 SECONDS_CODE = re.compile(r"(?<!%)((?:%%)*)%s")
 
@@ -177,6 +182,10 @@ class RestExtractor:
 
     def _page(self, response: Response, path: Path, name: str) -> Page:
         """Return what an answer says, as far as that is needed to go on."""
+        if response.status == NO_CONTENT:
+            return Page(response.url, name, response.headers, None, (), is_empty=True)
+        if self._rest.format == "json" and _is_blank(path):
+            raise _without_body(response, name)
         document: Any = None
         records: Sequence[Any] = ()
         if self._rest.format == "json" and self._rest.pages is not None:
@@ -188,10 +197,11 @@ class RestExtractor:
         content = path.read_bytes()
         try:
             try:
-                return json.loads(content)
+                return json.loads(content, object_pairs_hook=object_of)
             except RecursionError:  # what is so deep in a record says nothing of the next page
                 text = content.decode(json.detect_encoding(content), "surrogatepass")
-                return json.loads(shallow(text.encode("utf-8", "surrogatepass"), MOST_DEPTH))
+                told = shallow(text.encode("utf-8", "surrogatepass"), MOST_DEPTH)
+                return json.loads(told, object_pairs_hook=object_of)
         except ValueError as error:
             raise SourceUnavailableError(
                 f"{name} answered what is no JSON.",
@@ -202,7 +212,7 @@ class RestExtractor:
 
     def _records(self, document: Any, name: str) -> Sequence[Any]:  # noqa: ANN401 - nested JSON
         path = self._rest.records
-        records = find(document, path) if path else document
+        records = find(document, path, name) if path else document
         if records is MISSING:
             raise SourceRefusedError(
                 f"{name} holds nothing at {path}.",
@@ -227,6 +237,20 @@ class RestExtractor:
             mend="Correct pages in the declaration; see which parameter the host understands.",
             culprit=name,
         )
+
+
+def _is_blank(path: Path) -> bool:
+    return path.stat().st_size <= LONGEST_BLANK and not path.read_bytes().strip()
+
+
+def _without_body(response: Response, name: str) -> SourceRefusedError:
+    """Return what to say of an empty body; it came whole, so that asking again would not help."""
+    return SourceRefusedError(
+        f"{name} answered {response.status} with an empty body, which is no JSON.",
+        mend="Look at the address and the parameters in the declaration, and ask those who keep "
+        "the host; one that has no rows answers [] or the status 204.",
+        culprit=name,
+    )
 
 
 def limits_of(rest: Rest) -> Limits:

@@ -332,6 +332,70 @@ def test_pages_without_end_or_sense_are_refused(
     assert len(server.asked) <= 8
 
 
+NOTHING = Answer(status=204)
+ENDS: dict[str, dict[str, Any]] = {
+    "one page": {},
+    "offset": {"pages": {"offset": {"limit": 10}}, "records": "items"},
+    "offset, by total": {"pages": {"offset": {"limit": 10, "total": "meta.total"}}},
+    "offset, overlapping": {"pages": {"offset": {"limit": 10, "overlap": 2}}},
+    "number, by pages": {"pages": {"number": {"total_pages": "pages"}}},
+    "cursor": {"pages": {"cursor": {"path": "next", "param": "after", "more": "more"}}},
+    "next": {"pages": {"next": {"path": "next"}}},
+    "link": {"pages": {"link": {}}},
+    "rows of CSV": {"pages": {"link": {}}, "format": "csv"},
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_no_content_is_no_rows(server: Server, asker: Asker, way: str) -> None:
+    server.answer = lambda _: NOTHING
+    assert asker.rows(**ENDS[way]) == []
+    assert len(server.asked) == 1
+
+
+def test_no_content_behind_the_last_row_is_the_end(server: Server, asker: Asker) -> None:
+    def answer(asked: Asked) -> Answer:
+        begin = int(asked.params["offset"])
+        return json_answer(ROWS[begin : begin + 10]) if begin < len(ROWS) else NOTHING
+
+    server.answer = answer
+    assert asker.rows(pages={"offset": {"limit": 10}}) == ROWS
+
+
+def test_no_content_amid_a_list_is_a_list_that_moved(server: Server, asker: Asker) -> None:
+    whole = by_offset(ROWS)
+    server.answer = lambda asked: NOTHING if asked.params["offset"] == "10" else whole(asked)
+    with pytest.raises(SourceUnavailableError, match="moved between pages"):
+        asker.fetch(records="items", pages={"offset": {"limit": 10, "total": "meta.total"}})
+
+
+@pytest.mark.parametrize("declared", [{}, {"pages": {"offset": {}}}])
+@pytest.mark.parametrize("body", [b"", b" \n"])
+def test_an_empty_body_is_refused_at_once(
+    server: Server, asker: Asker, body: bytes, declared: dict[str, Any]
+) -> None:
+    server.answer = lambda _: Answer(body)
+    with pytest.raises(SourceRefusedError, match="answered 200 with an empty body"):
+        asker.fetch(**declared)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('{"data": {"items": [{"id": 1}]}, "data": {"items": []}, "next": null}', "data"),
+        ('{"data": {"items": [{"id": 1}], "items": []}, "next": null}', "items"),
+        ('{"data": {"items": [{"id": 1}]}, "next": "a", "next": null}', "next"),
+    ],
+)
+def test_a_name_twice_on_the_way_is_refused(
+    server: Server, asker: Asker, body: str, name: str
+) -> None:
+    server.answer = lambda _: Answer(body.encode())
+    with pytest.raises(SourceRefusedError, match=f"has '{name}' twice, on the way to "):
+        asker.fetch(records="data.items", pages={"next": {"path": "next"}})
+
+
 def test_a_page_for_people_is_no_page(server: Server, asker: Asker) -> None:
     server.answer = lambda _: Answer(b"<html>Back soon</html>")
     with pytest.raises(SourceUnavailableError, match="no JSON"):

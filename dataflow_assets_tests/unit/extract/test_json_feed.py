@@ -196,3 +196,9 @@ def test_what_is_no_feed_is_refused(body: bytes) -> None:
 
 def test_the_columns_that_a_declaration_knows_are_those_that_are_read() -> None:
     assert (*ENTRY_FIELDS, *(f"feed_{name}" for name in FEED_FIELDS), "polled_at") == FEED_COLUMNS
+
+
+def test_two_lists_of_items_are_an_error() -> None:
+    body = b'{"version": "https://jsonfeed.org/version/1.1", "items": [{"id": "1"}], "items": []}'
+    with pytest.raises(UnreadableFileError, match="two lists of items"):
+        read_feed(Message(body), "feed")

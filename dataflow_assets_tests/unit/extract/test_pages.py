@@ -97,7 +97,7 @@ def test_other_parameters_stay_as_they_were_written() -> None:
 
 def test_paths() -> None:
     document = {"a": [{"b": 0}, {"b": None}], "c": ""}
-    assert find(document, "a.0.b") == 0
-    assert find(document, "a.1.b") is None
+    assert find(document, "a.0.b", "page") == 0
+    assert find(document, "a.1.b", "page") is None
     for path in ("a.2.b", "a.x", "c.d", "e", "a.0.b.c"):
-        assert find(document, path) is MISSING
+        assert find(document, path, "page") is MISSING
