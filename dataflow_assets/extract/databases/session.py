@@ -7,6 +7,7 @@ does not: the SQL or the driver of any one system.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,8 @@ SCHEMES: dict[System, tuple[str, ...]] = {
     "sqlite": ("sqlite",),
     "duckdb": ("duckdb",),
 }
+TIMED_OUT = re.compile(r"statement timeout|interrupt|statement execution time", re.IGNORECASE)
+"""What databases say of a read that was ended as its time was over."""
 HIDDEN = "***"
 MOST_SAID = 400
 
@@ -203,6 +206,13 @@ def speaking(
 
 def unavailable(url: DatabaseUrl, said: str) -> SourceUnavailableError:
     """Return the error for a database that does not answer, for now."""
+    if TIMED_OUT.search(said):
+        return SourceUnavailableError(
+            f"the read took longer than timeout of the declaration allows: {said}.",
+            mend="Raise database: {timeout} in the declaration, or read less at once; what was "
+            "published stays as it was.",
+            culprit=url.variable,
+        )
     return SourceUnavailableError(
         f"the database cannot be reached, or broke off: {said}.",
         mend="See that it runs and can be reached from here; what was published stays as it was.",

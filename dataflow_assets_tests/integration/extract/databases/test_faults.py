@@ -155,24 +155,31 @@ def test_a_host_that_cannot_be_reached(
     _unavailable(system, tmp_path, table="t")
 
 
+def _timed_out(system: str, root: Path, query: str) -> str:
+    told = _unavailable(system, root, query=query, timeout="1s")
+    assert "longer than timeout of the declaration allows" in told
+    assert "Mend: Raise database: {timeout}" in told
+    return told
+
+
 def test_a_read_that_takes_too_long(
     database: str, mariadb: MariaDb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began = time.monotonic()
     monkeypatch.setenv(VARIABLE, database)
     slow = "select 1 as id, pg_sleep(60)::text as t"
-    assert "timeout" in _unavailable("postgres", tmp_path, query=slow, timeout="1s")
+    assert "statement timeout" in _timed_out("postgres", tmp_path, slow)
     monkeypatch.setenv(VARIABLE, mariadb.new_database("slow"))
     slow = "select seq as id, sleep(1) as t from seq_1_to_60"
-    _unavailable("mysql", tmp_path, query=slow, timeout="1s")
+    _timed_out("mysql", tmp_path, slow)
     slow = "with recursive n(i) as (select 1 union all select i + 1 from n) select i as id from n"
     sqlite3.connect(tmp_path / "shop.db").close()
     monkeypatch.setenv(VARIABLE, "sqlite:///shop.db")
-    assert "interrupted" in _unavailable("sqlite", tmp_path, query=slow, timeout="1s")
+    assert "interrupted" in _timed_out("sqlite", tmp_path, slow)
     duckdb.connect(tmp_path / "shop.duckdb").close()
     monkeypatch.setenv(VARIABLE, "duckdb:///shop.duckdb")
     slow = "select count(*) as id from range(10000000000) a, range(10000) b where a.range % 7 = 1"
-    _unavailable("duckdb", tmp_path, query=slow, timeout="1s")
+    _timed_out("duckdb", tmp_path, slow)
     assert time.monotonic() - began < 30
 
 
