@@ -16,6 +16,8 @@ from dataflow_assets.settings import get_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dataflow_assets.settings import Settings
+
 SETUP = (
     "make or mend what the environment names: the lake's bucket, and in Postgres schemas, roles, "
 )
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _set_up() -> Iterator[str]:
     settings = get_settings()
+    yield from _told(settings)
     if settings.s3_bucket is not None:
         from dataflow_assets.s3 import open_bucket  # noqa: PLC0415 - heavy
 
@@ -56,6 +59,22 @@ def _set_up() -> Iterator[str]:
         yield from set_up(url, place, load_tables(), settings.lock_timeout_s)
     if settings.s3_bucket is None and settings.database_url is None:
         yield "Neither S3_BUCKET nor DATABASE_URL is set: the embedded default needs no set-up."
+
+
+def _told(settings: Settings) -> Iterator[str]:
+    """Say which warehouse and lake it is about, in a line each, without secrets.
+
+    A variable that is set to nothing counts as not set: that is seen here.
+    """
+    url, place, bucket = settings.database_url, settings.database, settings.s3_bucket
+    if url is None:
+        yield f"warehouse: DuckDB, {settings.warehouse} (DATABASE_URL is not set)"
+    elif place is not None:
+        yield f"warehouse: Postgres, {place}"
+    if bucket is None:
+        yield f"lake: {settings.lake} (S3_BUCKET is not set)"
+    else:
+        yield f"lake: S3, {bucket}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import polars as pl
 import psycopg
@@ -111,16 +112,23 @@ def test_the_command_makes_the_declared_tables(database: str, world: World) -> N
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "tables: arrivals" in done.stdout
+    place = urlsplit(database)
+    assert done.stdout.startswith(f"warehouse: Postgres, postgresql://{place.hostname}")
+    assert place.password is None or f":{place.password}@" not in done.stdout
     found = open_warehouse(database).read("select * from normalized.arrivals")
     assert found.columns[:2] == ["arrival_id", "arrived_at"]
 
 
 def test_the_command_says_where_there_is_nothing_to_set_up(world: World) -> None:
     command = [sys.executable, "-m", "dataflow_assets", "setup"]
-    done = subprocess.run(
-        command, env=world.environment, capture_output=True, text=True, check=False
-    )
+    environment = {**world.environment, "DATABASE_URL": ""}  # counts as not set
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0
+    data = world.root / "data"
+    assert done.stdout.splitlines()[:2] == [
+        f"warehouse: DuckDB, {data}/warehouse.duckdb (DATABASE_URL is not set)",
+        f"lake: {data}/lake (S3_BUCKET is not set)",
+    ]
     assert "needs no set-up" in done.stdout
 
 
