@@ -55,6 +55,13 @@ def check_type(kind: str) -> str:
     if kind in SIMPLE_TYPES:
         return kind
     allowed = ", ".join(SIMPLE_TYPES)
+    if kind.startswith("decimal(") and not kind.endswith(")"):
+        raise ValueError(
+            f"{kind!r} is no type: within braces, write it in quotes: "
+            '"decimal(10, 2)", as a comma ends it there'
+        )
+    if decimal and int(decimal[1]) > MOST_DIGITS:
+        raise ValueError(f"{kind!r} is no type: a decimal has up to {MOST_DIGITS} digits")
     raise ValueError(f"{kind!r} is no type; allowed are {allowed} and decimal(precision, scale)")
 
 

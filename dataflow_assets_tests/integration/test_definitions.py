@@ -89,6 +89,18 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "The default 30 breaks draught__range",
         "Give a default that the column's own rules allow",
     ),
+    "a decimal with too many digits": (
+        {f"{COLUMNS}order": "decimal(50, 2)"},
+        "contract.columns.order.type",
+        "'decimal(50, 2)' is no type",
+        "a decimal has up to 38 digits",
+    ),
+    "a decimal that a comma ends": (
+        {f"{COLUMNS}order": {"type": "decimal(10", "2)": None}},
+        "contract.columns.order.type",
+        "'decimal(10' is no type",
+        'write it in quotes: "decimal(10, 2)"',
+    ),
     "a duration that is none": (
         {"checks__freshness": "26 hours"},
         "checks.freshness",
