@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := dataflow_assets dataflow_assets_tests demo
+PORT ?= 3000
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check dev bench lock clean
@@ -33,7 +34,7 @@ check: $(READY) ## Lint, types and import rules
 	$(BIN)/lint-imports
 
 dev: $(READY) ## Open the Dagster UI with daemon and sensors, on http://127.0.0.1:3000
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dagster dev --port $(PORT)
 
 bench: $(READY) ## Measure, and print figures as ratios
 	$(BIN)/python -m dataflow_assets_tests.benchmarks $(BENCH)
