@@ -96,7 +96,7 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "a decimal has up to 38 digits",
     ),
     "a decimal that a comma ends": (
-        {f"{COLUMNS}order": {"type": "decimal(10", "2)": None}},
+        {f"{COLUMNS}order": "decimal(10"},
         "contract.columns.order.type",
         "'decimal(10' is no type",
         'write it in quotes: "decimal(10, 2)"',
