@@ -329,7 +329,7 @@ def _drop_params(words: dict[str, Any]) -> None:
 
 
 def _records(document: Any, path: str | None) -> Sequence[Any]:  # noqa: ANN401 - nested JSON
-    found = find(document, path) if path else document
+    found = find(document, path, "the sample") if path else document
     if isinstance(found, list):
         return found
     return () if found is MISSING or found is None else (found,)
