@@ -48,7 +48,7 @@ def test_a_type(kind: str) -> None:
     "kind", ["", "str", "Int64", "decimal", "decimal(39, 0)", "decimal(0, 0)", "decimal(3, 4)"]
 )
 def test_no_type(kind: str) -> None:
-    with pytest.raises(ValidationError, match="is no type; allowed are string, int8"):
+    with pytest.raises(ValidationError, match="is no type[;:]"):
         Column(type=kind)
 
 
