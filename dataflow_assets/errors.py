@@ -191,6 +191,12 @@ class RowCountError(DataflowError):
     code = "DA304"
 
 
+class ChangedTypeError(DataflowError):
+    """A column has another type than before, and the contract freezes types."""
+
+    code = "DA310"
+
+
 class EntityKeyError(DataflowError):
     """Mapped rows have no value in a key column of the entity."""
 

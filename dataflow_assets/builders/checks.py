@@ -28,8 +28,12 @@ from dataflow_assets.transform.rules import contract_rules
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import polars as pl
+
     from dataflow_assets.builders.cleaning import Cleaned
+    from dataflow_assets.builders.drift import Found
     from dataflow_assets.builders.normalizing import Normalized
+    from dataflow_assets.builders.patches import Patch
     from dataflow_assets.builders.receiving import Received
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.ledger import Counts
@@ -40,12 +44,14 @@ CONSERVATION = "conservation"
 FILES = "files_found"
 KEPT = "files_kept"
 FILES_NAMED = 10
+COLUMNS_NAMED = 20
 SPLIT = "rows_split"
 ROWS = "row_count"
 QUARANTINED = "quarantined_share"
 COLUMNS = "columns_as_declared"
+BEFORE = "columns_as_before"
 KEYS = "key_present"
-OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS)
+OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS, BEFORE)
 FOREIGN = re.compile(r"[^A-Za-z0-9_]")
 """What Dagster does not allow in the name of a check."""
 
@@ -53,6 +59,22 @@ FAILURES_A_CHECK = 100
 """Of one check over a range, the most partitions whose failure is logged one by one."""
 
 UNBROKEN = Broken(0, ())
+
+
+@dataclass(frozen=True)
+class DriftShown:
+    """What is shown of columns that differ, beside how they do.
+
+    Attributes:
+        patch: How the declaration could take them.
+        history: How the source's columns changed over its partitions.
+    """
+
+    patch: Patch | None = None
+    history: pl.DataFrame | None = None
+
+
+NOTHING_SHOWN = DriftShown()
 WARN = dg.AssetCheckSeverity.WARN
 ERROR = dg.AssetCheckSeverity.ERROR
 
@@ -110,6 +132,9 @@ def cleaned_check_specs(
         ),
         dg.AssetCheckSpec(
             COLUMNS, asset=key, description="The columns received are those of the contract."
+        ),
+        dg.AssetCheckSpec(
+            BEFORE, asset=key, description="The columns are as in the partition before."
         ),
     ]
     specs += [
@@ -190,7 +215,10 @@ def raw_outcomes(received: Received) -> Iterator[Outcome]:
 
 
 def cleaned_outcomes(
-    source: SourceDeclaration, rules: Mapping[str, RuleId], cleaned: Cleaned
+    source: SourceDeclaration,
+    rules: Mapping[str, RuleId],
+    cleaned: Cleaned,
+    shown: DriftShown = NOTHING_SHOWN,
 ) -> Iterator[Outcome]:
     """Evaluate the checks of one cleaned partition.
 
@@ -198,11 +226,15 @@ def cleaned_outcomes(
         source: The declaration.
         rules: Its rules by the names of their checks, as `rule_checks` gives them.
         cleaned: What came of the partition.
+        shown: What is shown besides of columns that differ.
     """
+    yield _columns_outcome(cleaned.found, shown)
+    yield _before_outcome(cleaned.found, shown)
+    if not cleaned.judged:
+        return
     yield conservation_outcome(cleaned.counts)
     yield _row_count_outcome(source, cleaned.counts)
     yield _quarantined_outcome(source, cleaned.counts)
-    yield _columns_outcome(source, cleaned)
     for name, rule in rules.items():
         yield _rule_outcome(name, rule, cleaned.tally.rules.get(rule.id, UNBROKEN), cleaned.counts)
 
@@ -293,17 +325,58 @@ def _quarantined_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
     )
 
 
-def _columns_outcome(source: SourceDeclaration, cleaned: Cleaned) -> Outcome:
-    known, missing = source.extract.known_columns, cleaned.missing_columns
-    unknown = [name for name in cleaned.unknown_columns if name not in known]
-    found = [
-        f"{word}: {', '.join(names)}"
-        for word, names in (("not declared", unknown), ("not received", missing))
-        if names
+def _columns_outcome(found: Found, shown: DriftShown) -> Outcome:
+    """Evaluate whether a partition's columns are those of the contract."""
+    drift = found.undeclared
+    words = {"new": "not declared", "gone": "not received", "retyped": "of another type"}
+    described = [
+        f"{text}: {_some([one.column for one in drift if one.kind == kind])}"
+        for kind, text in words.items()
+        if any(one.kind == kind for one in drift)
     ]
+    details: metadata.Metadata = {"partition": found.shape.partition}
+    if drift:
+        details["drift"] = dg.MetadataValue.md(metadata.drift_table(drift))
+    if drift and shown.patch is not None:
+        details |= metadata.patch_metadata(shown.patch)
     return Outcome(
-        COLUMNS, passed=not found, description="; ".join(found) or "as the contract declares"
+        COLUMNS,
+        passed=not drift,
+        description="; ".join(described) or "as the contract declares",
+        metadata=details,
     )
+
+
+def _before_outcome(found: Found, shown: DriftShown) -> Outcome:
+    """Evaluate whether a partition's columns are what they were in the partition before."""
+    drift = found.changed
+    details: metadata.Metadata = {"partition": found.shape.partition}
+    if not drift:
+        as_before = found.before and f"as in {found.before}"
+        described = as_before or "there is no partition before"
+        return Outcome(BEFORE, passed=True, description=described, metadata=details)
+    kinds = dict.fromkeys(one.kind for one in drift)
+    words = [
+        f"{kind}: {_some([one.column for one in drift if one.kind == kind])}".rstrip(": ")
+        for kind in kinds
+    ]
+    details["before"] = found.before
+    details["drift"] = dg.MetadataValue.md(metadata.drift_table(drift))
+    if shown.history is not None:
+        table = metadata.markdown_table(shown.history.columns, shown.history.rows())
+        details["history"] = dg.MetadataValue.md(table)
+    return Outcome(
+        BEFORE,
+        passed=False,
+        description=f"other than in {found.before}: {'; '.join(words)}",
+        metadata=details,
+    )
+
+
+def _some(columns: Sequence[str]) -> str:
+    """Return the first of some columns, and how many others there are."""
+    more = len(columns) - COLUMNS_NAMED
+    return ", ".join(columns[:COLUMNS_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def check_results(

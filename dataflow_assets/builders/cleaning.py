@@ -9,18 +9,20 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.conservation import conservation_failure
+from dataflow_assets.builders.drift import HISTORY, HISTORY_SHOWN, DriftWatch
 from dataflow_assets.builders.references import ReferredTables, references_of
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import (
     BlockingRuleError,
+    HeaderError,
     PartitionMissingError,
     QuarantineLimitError,
     RowCountError,
@@ -31,7 +33,7 @@ from dataflow_assets.io.lake import FINDING_ROWS, Manifest, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
-from dataflow_assets.transform.findings import count_findings
+from dataflow_assets.transform.findings import Tally, count_findings
 from dataflow_assets.transform.models import model_stamps
 from dataflow_assets.transform.plugin import transform_stamps
 from dataflow_assets.transform.quarantine import quarantine_rows
@@ -40,11 +42,12 @@ from dataflow_assets.transform.rules import contract_rules
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dataflow_assets.builders.drift import Found
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.errors import DataflowError
     from dataflow_assets.io.lake import Layer
-    from dataflow_assets.transform.findings import Broken, Tally
+    from dataflow_assets.transform.findings import Broken
 
 CLEANED = "cleaned.parquet"
 QUARANTINE = "quarantine.parquet"
@@ -63,16 +66,16 @@ class Cleaned:
         partition: Which one.
         manifest: What the cleaned partition holds now, or would hold.
         tally: The findings, by rule, with samples.
-        unknown_columns: Columns received that the contract does not name.
-        missing_columns: Columns of the contract that nobody sent, nor a transform filled.
+        found: How its columns differ from the contract, and from those before.
+        judged: Whether its rows were held to the contract: not if its columns refuse that.
         failure: Why the partition was not published, if it was not.
     """
 
     partition: str
     manifest: Manifest
     tally: Tally
-    unknown_columns: tuple[str, ...]
-    missing_columns: tuple[str, ...]
+    found: Found
+    judged: bool = True
     failure: DataflowError | None = None
 
     @property
@@ -110,17 +113,17 @@ class Cleaner(Workplace):
         self._declaration = cleaned_declaration(source)
         self._rules = contract_rules(source.contract, source.extract.rejects)
         self._plans: dict[tuple[tuple[str, pl.DataType], ...], CleaningPlan] = {}
+        self._watch = DriftWatch(source, stores)
 
     def clean(self, partition: str) -> Cleaned:
         """Clean one partition, audit the outcome, and publish it if it stands the audit.
 
         The failure of an audit is returned, not raised, so that its counts and samples can be
-        shown.
+        shown; so is what the contract refuses of its columns.
 
         Raises:
             PartitionMissingError: The raw partition has not been published, or a table to which a
                 rule refers.
-            HeaderError: A required column is gone, or a frozen contract meets an unknown one.
             PartitionBusyError: A table to which a rule refers is not left alone.
         """
         name, lake = self._source.name, self._stores.lake
@@ -136,27 +139,36 @@ class Cleaner(Workplace):
             cleaned = self._stage(partition, raw)
             if cleaned.failure is None:
                 self._publish(partition, cleaned)
+                self._watch.published(cleaned.found)
+            else:
+                self._note_refused(cleaned)
         return cleaned
 
     def _stage(self, partition: str, raw: Manifest) -> Cleaned:
-        """Write cleaned rows and findings to the work folder, and audit them."""
-        started = time.monotonic()
-        name = self._source.name
-        plan, references = self._plan_of(partition, raw)
-        stamp = Manifest(
-            data_version=cleaned_version(self._declaration, raw, references),
-            declaration=self._declaration,
-            references=dict(references),
-            run_id=self._stores.run_id,
-            fingerprint=raw.fingerprint,
-            published_at=dt.datetime.now(dt.UTC),
-        )
+        """Look at the columns, write cleaned rows and findings to the work folder, and audit."""
+        name, lake = self._source.name, self._stores.lake
         try:
-            tally = self._write(plan, partition, raw.rows, stamp)
+            rows = lake.scan("raw", name, partition, self._work, row_index="_row")
+            if raw.rows <= SMALL_ROWS:
+                rows = rows.collect().lazy()
+            found = self._watch.look(partition, raw, lake.raw_schema(name, partition), rows)
+            return self._judge(partition, raw, rows, found)
         except POLARS_ERRORS as error:
             raise explain(error, f"The contract of {name}").at(
                 source=name, partition=partition
             ) from error
+
+    def _judge(self, partition: str, raw: Manifest, rows: pl.LazyFrame, found: Found) -> Cleaned:
+        """Hold the rows to the contract; what it refuses of their columns is a failure too."""
+        started = time.monotonic()
+        try:
+            plan, references = self._plan_of(partition, raw.rows, found.columns, rows)
+        except HeaderError as error:
+            failure = error.at(source=self._source.name, partition=partition)
+            stamp = self._stamp(raw, found, {})
+            return Cleaned(partition, stamp, Tally(), found, judged=False, failure=failure)
+        stamp = self._stamp(raw, found, references)
+        tally, found = self._write(plan, rows, raw.rows, stamp, found)
         counts = Counts(
             received=raw.rows,
             loaded=count_rows(self._work / CLEANED),
@@ -164,34 +176,60 @@ class Cleaner(Workplace):
             duplicate=tally.duplicate,
             filtered=tally.filtered,
         )
+        done = {"counts": counts, "duration_s": time.monotonic() - started}
         return Cleaned(
             partition=partition,
-            manifest=stamp.model_copy(
-                update={"counts": counts, "duration_s": time.monotonic() - started}
-            ),
+            manifest=stamp.model_copy(update=done),
             tally=tally,
-            unknown_columns=plan.unknown_columns,
-            missing_columns=tuple(
-                name for name in plan.missing_columns if name not in plan.filled_columns
-            ),
-            failure=self._audit(partition, counts, tally),
+            found=found,
+            failure=self._audit(partition, counts, tally, found),
         )
 
-    def _write(self, plan: CleaningPlan, partition: str, received: int, stamp: Manifest) -> Tally:
-        """Write cleaned rows and quarantine to the work folder, and count the findings."""
-        lake = self._stores.lake
-        rows = lake.scan("raw", self._source.name, partition, self._work, row_index="_row")
-        if received <= SMALL_ROWS:
-            findings = self._write_small(plan, rows.collect(), lake.sink_options(stamp))
-        else:
-            findings = self._write_streaming(plan, rows, received, stamp)
-        quarantine_rows(findings).sink_parquet(
-            self._work / QUARANTINE, engine="streaming", **lake.sink_options(stamp, FINDING_ROWS)
+    def _stamp(self, raw: Manifest, found: Found, references: Mapping[str, str]) -> Manifest:
+        return Manifest(
+            data_version=cleaned_version(self._declaration, raw, references),
+            declaration=self._declaration,
+            references=dict(references),
+            run_id=self._stores.run_id,
+            fingerprint=raw.fingerprint,
+            shape=found.shape,
+            published_at=dt.datetime.now(dt.UTC),
         )
+
+    def _write(
+        self, plan: CleaningPlan, rows: pl.LazyFrame, received: int, stamp: Manifest, found: Found
+    ) -> tuple[Tally, Found]:
+        """Write cleaned rows and quarantine to the work folder, and count the findings.
+
+        Where values of a changed type are not to be quarantined, that shows only once the rows are
+        judged: they are judged again then, which takes as long as it did.
+        """
+        findings = self._write_cleaned(plan, rows, received, stamp)
         tally = count_findings(findings)
+        changed = self._watch.changed_types(found, rows, received, tally)
+        if changed and self._source.contract.changed_types.policy in ("evolve", "discard"):
+            findings = self._write_cleaned(plan.sparing(changed), rows, received, stamp)
+            tally = count_findings(findings)
+        cleaned = self._work / CLEANED
+        found = self._watch.judged(found, changed, rows, cleaned, count_rows(cleaned))
+        options = self._stores.lake.sink_options(
+            stamp.model_copy(update={"shape": found.shape}), FINDING_ROWS
+        )
         if any(rule.no_gaps is not None for rule in plan.contract.rules.values()):
-            return replace(tally, rules=tally.rules | self._gaps(plan))
-        return tally
+            tally = replace(tally, rules=tally.rules | self._gaps(plan))
+        quarantine_rows(findings).sink_parquet(
+            self._work / QUARANTINE, engine="streaming", **options
+        )
+        return tally, found
+
+    def _write_cleaned(
+        self, plan: CleaningPlan, rows: pl.LazyFrame, received: int, stamp: Manifest
+    ) -> pl.LazyFrame:
+        """Write the cleaned rows to the work folder, and return the findings about the others."""
+        if received <= SMALL_ROWS:
+            options = self._stores.lake.sink_options(stamp)
+            return self._write_small(plan, rows.collect(), options)
+        return self._write_streaming(plan, rows, received, stamp)
 
     def _gaps(self, plan: CleaningPlan) -> dict[str, Broken]:
         """Find the gaps among the cleaned rows in the work folder."""
@@ -235,13 +273,24 @@ class Cleaner(Workplace):
     def record(self, done: Sequence[Cleaned]) -> None:
         """Write what was published to the ledger."""
         name = self._source.name
-        rows = []
+        rows, drift = [], []
         for one in done:
             counts = Counts(received=one.counts.received, loaded=one.counts.quarantined or 0)
             quarantine = one.manifest.model_copy(update={"counts": counts})
             rows.append(LedgerRow.of("cleaned", name, one.partition, one.manifest))
             rows.append(LedgerRow.of("quarantine", name, one.partition, quarantine))
-        self._stores.warehouse.record(rows, [])
+            drift += self._watch.ledger_rows(one.found, self._stores.run_id, published=True)
+        self._stores.warehouse.record(rows, [], drift)
+
+    def drift_history(self) -> pl.DataFrame:
+        """Return how the source's columns changed over its partitions, the newest first."""
+        return self._stores.warehouse.read(HISTORY, [self._source.name, HISTORY_SHOWN])
+
+    def _note_refused(self, cleaned: Cleaned) -> None:
+        """Write to the ledger how the columns of a partition changed that is not published."""
+        drift = self._watch.ledger_rows(cleaned.found, self._stores.run_id, published=False)
+        if drift:
+            self._stores.warehouse.record([], [], drift)
 
     def show(self, layer: Layer, cleaned: Cleaned, *, preview: bool) -> Shown:
         """Return what the Dagster UI is to show of one partition of one of the two tables."""
@@ -260,18 +309,14 @@ class Cleaner(Workplace):
             shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
         return Shown(cleaned.manifest.data_version, shown)
 
-    def _plan_of(self, partition: str, raw: Manifest) -> tuple[CleaningPlan, Mapping[str, str]]:
+    def _plan_of(
+        self, partition: str, received: int, columns: pl.Schema, rows: pl.LazyFrame
+    ) -> tuple[CleaningPlan, Mapping[str, str]]:
         """Return how a partition is judged, and the versions of the tables that rules refer to."""
-        name, lake = self._source.name, self._stores.lake
-        plan = self._plan_for(lake.raw_schema(name, partition))
+        plan = self._plan_for(columns)
         if not references_of(self._source):
             return plan, {}
-
-        def values(columns: Sequence[str]) -> pl.LazyFrame:
-            rows = lake.scan("raw", name, partition, self._work, row_index="_row")
-            return plan.values(rows, columns)
-
-        referred = self._tables.read(partition, raw.rows, values)
+        referred = self._tables.read(partition, received, partial(plan.values, rows))
         return plan.referring(referred.lookups), referred.versions
 
     @cached_property
@@ -292,10 +337,13 @@ class Cleaner(Workplace):
         lake.publish(self._work / QUARANTINE, "quarantine", name, partition, rows=quarantined)
         lake.publish(self._work / CLEANED, "cleaned", name, partition, rows=loaded)
 
-    def _audit(self, partition: str, counts: Counts, tally: Tally) -> DataflowError | None:
+    def _audit(
+        self, partition: str, counts: Counts, tally: Tally, found: Found
+    ) -> DataflowError | None:
         """Return why the partition may not be published, if it may not."""
         failure = (
             conservation_failure(counts)
+            or found.failure
             or self._audit_rules(counts, tally)
             or self._audit_quarantined(counts, tally)
             or self._audit_row_count(counts)

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from dataflow_assets.builders.patches import Patch
     from dataflow_assets.declaration.contract import Column, Contract
     from dataflow_assets.declaration.entity import EntityDeclaration
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.lake import Manifest
     from dataflow_assets.io.ledger import Counts
+    from dataflow_assets.transform.drift import Drift
     from dataflow_assets.transform.normalize import Mapping as ColumnMapping
 
 PREVIEW_ROWS = 5
 PREVIEW_WIDTH = 40
 FILES_SHOWN = 20
+DRIFT_SHOWN = 100
+DRIFT_WIDTH = 120
 QUARANTINE_SCHEMA = dg.TableSchema(
     columns=[
         dg.TableColumn("_file", "string", "File, relative to the files folder"),
@@ -100,8 +104,11 @@ def cleaned_lineage(source: SourceDeclaration) -> dg.TableColumnLineage:
     raw = dg.AssetKey(["raw", source.name])
     return dg.TableColumnLineage(
         {
-            name: [dg.TableColumnDep(asset_key=raw, column_name=column.source_name or name)]
-            for name, column in source.contract.columns.items()
+            name: [
+                dg.TableColumnDep(asset_key=raw, column_name=received)
+                for received in source.contract.names_of(name)
+            ]
+            for name in source.contract.columns
         }
     )
 
@@ -169,19 +176,44 @@ def files_metadata(manifest: Manifest) -> Metadata:
     }
 
 
+def drift_table(drift: Sequence[Drift]) -> str:
+    """Return how columns differ as a Markdown table."""
+    columns = ("what", "column", "was", "is", "since", "file", "files", "rows")
+    rows: list[tuple[object, ...]] = [
+        (one.kind, one.column, one.old, one.new, one.since, one.file, one.files, one.rows)
+        for one in drift[:DRIFT_SHOWN]
+    ]
+    if len(drift) > DRIFT_SHOWN:
+        rows.append((f"and {len(drift) - DRIFT_SHOWN:,} more", *[None] * (len(columns) - 1)))
+    return markdown_table(columns, rows, width=DRIFT_WIDTH)
+
+
+def patch_metadata(patch: Patch) -> Metadata:
+    """Return a proposed patch of a declaration, and what it leaves to a person."""
+    shown: Metadata = {}
+    if patch.text:
+        shown["patch"] = dg.MetadataValue.text(patch.text)
+        shown["apply_in"] = dg.MetadataValue.path(str(patch.folder))
+    if patch.left_out:
+        shown["not_in_patch"] = dg.MetadataValue.md("\n".join(f"- {o}" for o in patch.left_out))
+    return shown
+
+
 def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     """Return rows as a Markdown table."""
     return dg.MetadataValue.md(markdown_table(frame.columns, frame.rows()))
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as a Markdown table, long values cut."""
+def markdown_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int = PREVIEW_WIDTH
+) -> str:
+    """Return rows as a Markdown table, values cut that are longer than a width."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(value, width) for value in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, width: int) -> str:
     text = "" if value is None else str(value)
-    text = text if len(text) <= PREVIEW_WIDTH else text[: PREVIEW_WIDTH - 1] + "…"
+    text = text if len(text) <= width else text[: width - 1] + "…"
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "⏎").replace("\r", "")

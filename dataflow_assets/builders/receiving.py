@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from dataflow_assets.builders import metadata
 from dataflow_assets.builders.breakers import breaker_metadata
+from dataflow_assets.builders.headers import headers_of
 from dataflow_assets.builders.steps import Shown
 from dataflow_assets.builders.stores import Workplace, digest, digest_of
 from dataflow_assets.errors import NothingReceivedError
@@ -60,11 +61,15 @@ class Received:
 
 def raw_declaration(source: SourceDeclaration) -> str:
     """Return a digest of all that decides which raw rows the same bytes give."""
-    names = [column.source_name or name for name, column in source.contract.columns.items()]
+    contract = source.contract
+    names = [contract.names_of(name)[0] for name in contract.columns]
+    aliases = [
+        [name, *column.aliases] for name, column in contract.columns.items() if column.aliases
+    ]
     required = [name for name in source.contract.columns if source.contract.is_required(name)]
     plugin = source.extract.plugin
     stamp = [] if plugin is None else [plugin_stamp(EXTRACTORS, plugin[0])]
-    return digest(RAW_CODE, digest_of(source.extract), names, required, *stamp)
+    return digest(RAW_CODE, digest_of(source.extract), names, required, *aliases, *stamp)
 
 
 class Receiver(Workplace):
@@ -129,14 +134,18 @@ class Receiver(Workplace):
         archive: Archive,
         started: float,
     ) -> Manifest:
-        columns = self._columns(snapshots)
+        headers = headers_of(map(self._extractor.reader.schema, snapshots))
+        columns = self._columns(headers.schemas)
         with RawWriter(staged, raw_schema(columns)) as writer:
-            files = _write_rows(self._extractor.reader, snapshots, columns, writer, archive)
+            files = _write_rows(
+                self._extractor.reader, snapshots, columns, writer, archive, headers.numbers
+            )
             rows = sum(file.rows for file in files)
             manifest = stamp.model_copy(
                 update={
                     "counts": Counts(received=rows, loaded=rows),
                     "files": files,
+                    "headers": headers.headers,
                     "rows": rows,
                     "published_at": dt.datetime.now(dt.UTC),
                     "duration_s": time.monotonic() - started,
@@ -156,14 +165,14 @@ class Receiver(Workplace):
             before=lambda: [_snapshot(file, archive) for file in (before.files if before else ())],
         )
 
-    def _columns(self, snapshots: Sequence[Snapshot]) -> pa.Schema:
+    def _columns(self, schemas: Sequence[pa.Schema]) -> pa.Schema:
         """Return every column that was received.
 
         Where nothing says which there are, nothing speaks against the contract.
         """
-        columns = union_of(map(self._extractor.reader.schema, snapshots))
-        promised = self._source.contract.columns.items()
-        names = [column.source_name or name for name, column in promised]
+        columns = union_of(schemas)
+        contract = self._source.contract
+        names = [contract.names_of(name)[0] for name in contract.columns]
         return columns if len(columns) else pa.schema([(name, pa.string()) for name in names])
 
     def record(self, done: Sequence[Received]) -> None:
@@ -216,6 +225,7 @@ def _write_rows(
     columns: pa.Schema,
     writer: RawWriter,
     archive: Archive,
+    headers: Sequence[int | None],
 ) -> tuple[ReceivedFile, ...]:
     """Write the rows of files, and return what was received: the files, or archives' members."""
     members: list[dict[str, ReceivedFile]] = [{} for _ in snapshots]
@@ -229,8 +239,9 @@ def _write_rows(
                 update={"rows": known.rows + rows, "rejected": known.rejected + rejected}
             )
     received: list[ReceivedFile] = []
-    for shot, files in zip(snapshots, members, strict=True):
-        received += files.values() or [_received(shot, shot.file.name, archive)]
+    for shot, files, header in zip(snapshots, members, headers, strict=True):
+        each = files.values() or [_received(shot, shot.file.name, archive)]
+        received += (file.model_copy(update={"header": header}) for file in each)
     return tuple(received)
 
 

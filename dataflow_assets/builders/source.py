@@ -1,13 +1,15 @@
 """From a source's declaration to its assets, job, sensor and schedule."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import dagster as dg
 
 from dataflow_assets.builders import checks, metadata
 from dataflow_assets.builders.breakers import host_check_results, host_check_specs
-from dataflow_assets.builders.cleaning import Cleaner, cleaned_declaration
+from dataflow_assets.builders.cleaning import Cleaned, Cleaner, cleaned_declaration
 from dataflow_assets.builders.partitions import build_partitions
+from dataflow_assets.builders.patches import propose_patch
 from dataflow_assets.builders.receiving import Receiver, raw_declaration
 from dataflow_assets.builders.references import asset_deps
 from dataflow_assets.builders.resources import StoresResource
@@ -31,12 +33,15 @@ PREVIEWS = 31
 CLEANED_LAYERS: tuple[Layer, ...] = ("cleaned", "quarantine")
 
 
-def build_source(source: SourceDeclaration, broken: PluginError | None = None) -> dg.Definitions:
+def build_source(
+    source: SourceDeclaration, broken: PluginError | None = None, file: Path | None = None
+) -> dg.Definitions:
     """Return everything that a source's declaration asks for.
 
     Args:
         source: The declaration.
         broken: Why a plug-in that it names cannot be used; its runs fail of that.
+        file: The file in which it stands, if that is known.
 
     Raises:
         DeclarationError: A rule has the name of another check.
@@ -56,7 +61,7 @@ def build_source(source: SourceDeclaration, broken: PluginError | None = None) -
         assets=[
             _files_spec(source, partitions),
             _raw_asset(source, partitions, unusable),
-            _cleaned_asset(source, partitions, unusable),
+            _cleaned_asset(source, partitions, unusable, file),
         ],
         jobs=[job],
         sensors=[build_sensor(source, declared.sensor, job, partitions)] if declared.sensor else [],
@@ -164,6 +169,7 @@ def _cleaned_asset(
     source: SourceDeclaration,
     partitions: dg.PartitionsDefinition[str],
     unusable: PluginError | None,
+    file: Path | None,
 ) -> dg.AssetsDefinition:
     rules = checks.rule_checks(source)
     specs = checks.cleaned_check_specs(source, rules)
@@ -208,8 +214,9 @@ def _cleaned_asset(
         opened = stores.open(context.run.run_id)
         with failing(context, source.name, unusable), Cleaner(source, opened) as cleaner:
             outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
+            shown_of = drift_shown(source, cleaner, outcomes.results, file)
         found = {
-            key: list(checks.cleaned_outcomes(source, rules, one))
+            key: list(checks.cleaned_outcomes(source, rules, one, shown_of(key)))
             for key, one in outcomes.results.items()
         }
         yield from checks.check_results(context, specs, found)
@@ -232,3 +239,23 @@ def _cleaned_asset(
                 log_materializations(context, key, shown)
 
     return cleaned
+
+
+def drift_shown(
+    source: SourceDeclaration, cleaner: Cleaner, results: Mapping[str, Cleaned], file: Path | None
+) -> Callable[[str], checks.DriftShown]:
+    """Return what is to be shown of each partition whose columns differ.
+
+    The history is read once, and a patch proposed for the last of them: it is what stands to be
+    decided.
+    """
+    changed = [one for one in results.values() if one.found.changed]
+    history = cleaner.drift_history() if changed else None
+    last = next((one for one in reversed(list(results.values())) if one.found.undeclared), None)
+    patch = propose_patch(source, last.found, file) if last is not None and file else None
+
+    def shown_of(partition: str) -> checks.DriftShown:
+        is_last = last is not None and last.partition == partition
+        return checks.DriftShown(patch if is_last else None, history)
+
+    return shown_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflow_assets.declaration.entity import EntityDeclaration
@@ -71,6 +72,12 @@ def _text_filled_in(text: str, context: dg.ResolutionContext) -> Any:  # noqa: A
 def positions_of(context: dg.ComponentLoadContext) -> SourcePositionTree | None:
     """Return where each word of a document stands; Dagster knows it only while it loads it."""
     return context.resolution_context.source_position_tree
+
+
+def file_of(positions: SourcePositionTree | None) -> Path | None:
+    """Return the file in which a document stands; none if it stands in no file."""
+    path = None if positions is None else Path(positions.position.filename)
+    return path if path is not None and path.is_file() else None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from dataflow_assets.builders.references import check_references, references_of
 from dataflow_assets.builders.source import build_source
-from dataflow_assets.components.declared import mistakes_located, positions_of, resolve
+from dataflow_assets.components.declared import file_of, mistakes_located, positions_of, resolve
 from dataflow_assets.components.scaffold import SourceScaffolder
 from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.source import SourceDeclaration
@@ -82,7 +82,7 @@ class Source(dg.Component):
         with mistakes_located(self.declaration, "contract", self._positions):
             if self.broken is None and references_of(self.declaration):
                 check_references(self.declaration, *_declared(context))
-            return build_source(self.declaration, self.broken)
+            return build_source(self.declaration, self.broken, file_of(self._positions))
 
 
 def _declared(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from dataflow_assets.declaration.base import ColumnName, Declared, Name
+from dataflow_assets.declaration.base import ColumnName, Declared, Name, ShortlyDeclared
 from dataflow_assets.declaration.partitions import check_timezone
 from dataflow_assets.declaration.reading import AS_MODEL, NUMBER_TYPES, Reading
 from dataflow_assets.declaration.rules import Limit, Rule, Severity, is_none
@@ -71,6 +71,7 @@ class Column(Reading):
     Attributes:
         type: One of the simple types, or ``decimal(precision, scale)``.
         source_name: The column's name in the file, where it is another one.
+        aliases: Other names that files of other times have for it.
         description: What it means; shown in the Dagster UI.
         formats: How a date, time or timestamp is written (strptime codes), tried in order; for a
             boolean, pairs ``true/false`` such as ``yes/no``.
@@ -93,6 +94,9 @@ class Column(Reading):
 
     type: str = "string"
     source_name: str | None = None
+    aliases: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), exclude_if=lambda said: not said
+    )
     description: str = ""
     formats: tuple[str, ...] = ()
     timezone: str = "UTC"
@@ -194,6 +198,21 @@ class LatestBy(Declared):
     latest_by: ColumnName
 
 
+class ChangedTypes(ShortlyDeclared):
+    """What becomes of a column whose values are not of the declared type any more.
+
+    Attributes:
+        policy: ``quarantine`` rows as single bad values are, ``evolve``: keep the values as text
+            beside the column, ``discard`` the values, or ``freeze``: refuse the partition.
+        share: The share of a partition's values without the declared type above which the column
+            counts as changed.
+    """
+
+    SHORT = "policy"
+    policy: Literal["evolve", "freeze", "discard", "quarantine"] = "quarantine"
+    share: float = Field(default=0.5, ge=0, lt=1)
+
+
 class Contract(Declared):
     """The columns and rules that a source promises.
 
@@ -207,6 +226,9 @@ class Contract(Declared):
         unknown_columns: What becomes of columns that the contract does not name: ``evolve`` keeps
             them as text, ``freeze`` refuses the partition, ``discard`` drops them, ``quarantine``
             puts rows with a value there into quarantine.
+        missing_columns: What becomes of optional columns that a file lacks: ``evolve`` leaves them
+            null, ``freeze`` refuses the partition. Required ones are always refused.
+        changed_types: What becomes of columns whose values are of another type than declared.
         transforms: Steps of plug-ins, in their order: they give columns new values after these are
             typed, and before any rule is asked.
         rules: Promises about whole rows, by name.
@@ -220,6 +242,12 @@ class Contract(Declared):
     where: str | None = None
     null_tokens: tuple[str, ...] = ("",)
     unknown_columns: Literal["evolve", "freeze", "discard", "quarantine"] = "evolve"
+    missing_columns: Literal["evolve", "freeze"] = Field(
+        default="evolve", exclude_if=lambda said: said == "evolve"
+    )
+    changed_types: ChangedTypes = Field(
+        default=ChangedTypes(), exclude_if=lambda said: said == ChangedTypes()
+    )
     transforms: tuple[Transform, ...] = ()
     rules: dict[Name, Rule] = Field(default_factory=dict)
     model: str | None = Field(default=None, pattern=MODEL_PATH, exclude_if=is_none)
@@ -266,9 +294,12 @@ class Contract(Declared):
         self._check_zones()
         if len({name.lower() for name in self.columns}) != len(self.columns):
             raise ValueError("two columns differ only in upper and lower case")
-        names = [column.source_name or name for name, column in self.columns.items()]
-        if len(set(names)) != len(names):
-            raise ValueError("two columns have the same source_name")
+        owners: dict[str, str] = {}
+        for owner in self.columns:
+            for name in self.names_of(owner):
+                if name in owners:
+                    raise ValueError(_twice(name, owners[name], owner))
+                owners[name] = owner
 
     def _check_rules(self) -> None:
         known = ", ".join(self.columns)
@@ -295,6 +326,22 @@ class Contract(Declared):
                     f"of zones are a string"
                 )
 
+    def names_of(self, name: str) -> tuple[str, ...]:
+        """Return the names that a column may have in a file, those of today first."""
+        column = self.columns[name]
+        return (column.source_name or name, *column.aliases)
+
+    @property
+    def received_names(self) -> tuple[str, ...]:
+        """All names that columns may have in a file."""
+        return tuple(name for column in self.columns for name in self.names_of(column))
+
     def is_required(self, name: str) -> bool:
         """Whether a row must have a value in the column."""
         return self.columns[name].required or name in self.key
+
+
+def _twice(name: str, one: str, other: str) -> str:
+    if one == other:
+        return f"the column {one!r} has the name {name!r} twice"
+    return f"two columns, {one!r} and {other!r}, have the name {name!r} in files"

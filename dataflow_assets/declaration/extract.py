@@ -139,6 +139,8 @@ BLOCKS = {"csv": "csv", "tsv": "csv", "json": "document", "jsonl": "document", "
 """The option block of each format."""
 COMPRESSED_WITHIN = ("parquet", "excel")
 TYPED = ("parquet", "excel")
+HEADED = ("csv", "tsv", "excel", "parquet")
+"""Formats that name all columns; a record of JSON names those in which it has a value."""
 """Formats whose values have types of their own."""
 
 
@@ -382,6 +384,23 @@ class Extract(Declared):
         if self.files is None:
             return self.database is not None
         return self.files.format in TYPED
+
+    @property
+    def is_headerless(self) -> bool:
+        """Whether columns are known by their order alone."""
+        written = self.files or self.rest
+        return written is not None and written.csv.header is False
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether what is received names all columns that there are, even those without values."""
+        written = self.rest if self.files is None else self.files
+        return self.database is not None or (written is not None and written.format in HEADED)
+
+    @property
+    def infers_types(self) -> bool:
+        """Whether the type of a column is that which its values happen to have."""
+        return self.files is not None and self.files.format == "excel"
 
     @property
     def place(self) -> str:

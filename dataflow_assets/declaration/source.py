@@ -201,8 +201,10 @@ class SourceDeclaration(Declared):
 
     @model_validator(mode="after")
     def _headerless_has_columns(self) -> Self:
-        names = [column.source_name for column in self.contract.columns.values()]
-        written = self.extract.files or self.extract.rest
-        if written is not None and written.csv.header is False and any(names):
-            raise ValueError("without a header, columns are taken in order: drop source_name")
+        columns = self.contract.columns.values()
+        named = any(column.source_name or column.aliases for column in columns)
+        if self.extract.is_headerless and named:
+            raise ValueError(
+                "without a header, columns are taken in order: drop source_name and aliases"
+            )
         return self

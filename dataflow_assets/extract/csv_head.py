@@ -164,22 +164,20 @@ class Head:
 
     def _find(self, content: bytes, grammar: Grammar, *, last: bool) -> Body | None:
         """Take the first line that names all required columns as the header."""
-        wanted = {
-            column.source_name or name: self._contract.is_required(name)
-            for name, column in self._contract.columns.items()
-        }
-        required = {name for name in wanted if wanted[name]}
+        columns = self._contract.columns
+        wanted = set(self._contract.received_names)
+        required = [self._contract.names_of(n) for n in columns if self._contract.is_required(n)]
         frame = Frame(content, self._dialect.skip_lines + 1)
         ends = [match.end() for match in islice(LINE_END.finditer(content), LINES_TO_SEARCH)]
         frame.line_ends = np.array(ends, np.int32)
         for begin in [0, *ends][:LINES_TO_SEARCH]:
             fields = self._fields(content, grammar, begin)
             names = {field.strip() for field in fields} | set(unique_names(fields))
-            if required <= names and not names.isdisjoint(wanted):
+            if not any(map(names.isdisjoint, [wanted, *required])):
                 return self._body_after(frame, grammar, begin)
         if not content.strip() or (len(ends) < LINES_TO_SEARCH and not last):
             return None
-        listed = ", ".join(sorted(required or wanted))
+        listed = ", ".join(sorted({names[0] for names in required} or wanted))
         raise self._no_header(f"none of its first {LINES_TO_SEARCH} lines names {listed}")
 
     def _body_after(self, frame: Frame, grammar: Grammar, begin: int) -> Body:

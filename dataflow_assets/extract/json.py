@@ -72,7 +72,7 @@ class JsonReader:
     ) -> None:
         self._files = files
         self._sizes = Sizes(block_bytes, most_record_bytes)
-        self._kept = {column.source_name or name for name, column in contract.columns.items()}
+        self._kept = set(contract.received_names)
         self._flattened = parents_of(self._kept)
         self._spool = Spool(scratch)
         self._known: dict[Snapshot, _Known] = {}

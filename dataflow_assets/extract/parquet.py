@@ -43,7 +43,7 @@ class ParquetReader:
     """
 
     def __init__(self, files: Files, contract: Contract) -> None:  # noqa: ARG002 - as every reader
-        kept = {column.source_name or name for name, column in contract.columns.items()}
+        kept = set(contract.received_names)
         self._kept, self._flattened = kept, parents_of(kept)
 
     def schema(self, snapshot: Snapshot) -> pa.Schema:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
 MOMENT = "TIMESTAMP WITH TIME ZONE"
@@ -121,19 +121,26 @@ class DuckDBWarehouse:
                     del waiting[: len(published)]
         return counts
 
-    def record(self, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]) -> None:
+    def record(
+        self,
+        rows: Sequence[LedgerRow],
+        files: Sequence[LedgerFile],
+        drift: Sequence[LedgerDrift] = (),
+    ) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
 
         Args:
             rows: What each publish did.
             files: The files of the raw partitions among them; they replace those known before.
+            drift: How columns changed; it replaces what the same raw partition showed before.
         """
-        if not rows:
+        if not rows and not drift:
             return
         with self._connection(single_thread=True) as connection:
             _prepare_ledger(connection)
             connection.begin()
-            write_ledger(connection, rows)
+            if rows:
+                write_ledger(connection, rows)
             replaced = [
                 f"({literal(row.source)}, {literal(row.partition)})"
                 for row in rows
@@ -147,6 +154,7 @@ class DuckDBWarehouse:
             if files:
                 connection.register("new_files", pl.DataFrame(files).to_arrow())
                 connection.execute("insert into dataflow.files by name select * from new_files")
+            _write_drift(connection, drift)
             connection.commit()
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
@@ -332,10 +340,22 @@ def _check_types(table: EntityTable, one: Publication) -> None:
             )
 
 
+def _write_drift(connection: duckdb.DuckDBPyConnection, drift: Sequence[LedgerDrift]) -> None:
+    """Put drift in the place of what the same raw partitions showed before."""
+    if not drift:
+        return
+    connection.register("new_drift", pl.DataFrame(drift, infer_schema_length=None).to_arrow())
+    connection.execute(
+        'delete from dataflow.drift where (source, "partition", data_version) in '
+        '(select source, "partition", data_version from new_drift)'
+    )
+    connection.execute("insert into dataflow.drift by name select * from new_drift")
+
+
 def _prepare_ledger(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the ledger's tables, all at once, unless they are there."""
     there = connection.execute(
-        "select 1 from duckdb_tables() where schema_name = 'dataflow' limit 1"
+        "select 1 from duckdb_tables() where schema_name = 'dataflow' and table_name = 'drift'"
     ).fetchone()
     if there is None:
         connection.begin()

@@ -34,6 +34,7 @@ from dataflow_assets.io.ledger import Counts
 from dataflow_assets.io.locks import try_hold
 from dataflow_assets.io.places import FolderPlace
 from dataflow_assets.io.places import storage_errors as _storage_errors
+from dataflow_assets.transform.shape import Header, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -73,6 +74,7 @@ class ReceivedFile(BaseModel):
         archived: Where its bytes are, below the lake.
         rows: Rows that it holds.
         rejected: Rows among them that could not be split.
+        header: Which of the manifest's headers is its own; none if that is not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,6 +86,7 @@ class ReceivedFile(BaseModel):
     archived: str
     rows: int = 0
     rejected: int = 0
+    header: int | None = None
 
 
 class Manifest(BaseModel):
@@ -97,6 +100,8 @@ class Manifest(BaseModel):
         references: By rule, the version of the table that it referred to.
         counts: What became of the rows; none where that is known only once the file is written.
         files: The files of a raw partition.
+        headers: Their columns, each set of them once.
+        shape: Of a cleaned partition, what its source looked like.
         rows: Rows in the file, as its footer says.
         published_at: When the file was written.
         duration_s: Seconds that the work took, as far as known when the file was written.
@@ -111,6 +116,8 @@ class Manifest(BaseModel):
     references: dict[str, str] = Field(default_factory=dict)
     counts: Counts | None = None
     files: tuple[ReceivedFile, ...] = ()
+    headers: tuple[Header, ...] = ()
+    shape: Shape | None = None
     rows: int = 0
     published_at: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
     duration_s: float = 0.0
@@ -270,6 +277,11 @@ class Lake:
         nothing = pl.DataFrame(footer.schema.to_arrow_schema().empty_table())
         columns = nothing.schema.items()
         return pl.Schema({name: dtype for name, dtype in columns if not name.startswith("_")})
+
+    def empty_columns(self, layer: Layer, source: str, partition: str) -> frozenset[str]:
+        """Return the columns of a published partition that hold no value, as its footer says."""
+        footer = self._footer(layer, source, partition)
+        return frozenset() if footer is None else columns_without_values(footer)
 
     def partitions(self, layer: Layer, source: str) -> list[str]:
         """Return the keys of all published partitions, sorted."""
@@ -528,6 +540,22 @@ class RawWriter:
 def count_rows(path: Path) -> int:
     """Return how many rows a Parquet file has, from its footer."""
     return int(pq.read_metadata(path).num_rows)
+
+
+def columns_without_values(footer: pq.FileMetaData) -> frozenset[str]:
+    """Return the columns of a Parquet file that hold no value in any row.
+
+    Columns of which the footer does not say it count as filled.
+    """
+    filled = [False] * footer.num_columns
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for place in (place for place, known in enumerate(filled) if not known):
+            statistics = group.column(place).statistics
+            said = statistics is not None and statistics.has_null_count
+            filled[place] = not said or statistics.null_count < group.num_rows
+    names = [footer.schema.column(place).name for place in range(footer.num_columns)]
+    return frozenset(name for name, known in zip(names, filled, strict=True) if not known)
 
 
 def _escaped(partition: str) -> str:

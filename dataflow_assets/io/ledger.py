@@ -149,6 +149,43 @@ class LedgerFile:
         )
 
 
+@dataclass(frozen=True)
+class LedgerDrift:
+    """A change of a source's columns from one partition to the next.
+
+    Attributes:
+        source: The source.
+        partition: Where it was found.
+        before: The partition with which that was compared.
+        kind: new, gone, back, renamed, perhaps renamed, retyped, reordered or emptied.
+        column: The column; empty where it is about all of them.
+        old: What it was; none if there was nothing.
+        new: What it is; none if there is nothing.
+        file: The first file in which it is so.
+        files: How many files it concerns.
+        rows: How many rows it concerns.
+        published: Whether the partition was published even so.
+        data_version: Data version of the raw partition.
+        run_id: The run that found it.
+        found_at: When.
+    """
+
+    source: str
+    partition: str
+    before: str
+    kind: str
+    column: str
+    old: str | None
+    new: str | None
+    file: str | None
+    files: int
+    rows: int
+    published: bool
+    data_version: str
+    run_id: str
+    found_at: dt.datetime
+
+
 LEDGER_COLUMNS = """
     asset varchar not null, source varchar not null, "partition" varchar not null,
     layer varchar not null, received bigint, loaded bigint, quarantined bigint,
@@ -166,6 +203,12 @@ create table if not exists dataflow.files (
     name varchar not null, size bigint not null, mtime timestamptz not null,
     rows bigint not null, rejected bigint not null, archived varchar not null
 );
+create table if not exists dataflow.drift (
+    source varchar not null, "partition" varchar not null, "before" varchar not null,
+    kind varchar not null, "column" varchar not null, old varchar, new varchar,
+    file varchar, files bigint not null, rows bigint not null, published boolean not null,
+    data_version varchar not null, run_id varchar not null, found_at timestamptz not null
+);
 create or replace view dataflow.conservation as
     select asset, "partition",
         received - loaded - coalesce(quarantined, 0) - coalesce(duplicate, 0)
@@ -174,5 +217,6 @@ create or replace view dataflow.conservation as
 comment on table dataflow.ledger is 'What the latest publish of each asset partition did';
 comment on table dataflow.ledger_history is 'What every publish did';
 comment on table dataflow.files is 'Files of raw partitions; _raw_ref is version:line';
+comment on table dataflow.drift is 'How columns changed from one partition to the next';
 comment on view dataflow.conservation is 'Rows unaccounted for; anything but 0 is a bug';
 """

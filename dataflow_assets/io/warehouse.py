@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from dataflow_assets.declaration.entity import Write
-    from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow
 
 TECHNICAL = ("_partition", "_source", "_raw_ref", "_run_id")
 """Columns of every entity's table beside the declared ones, all of them texts; a history has more.
@@ -94,12 +94,18 @@ class Warehouse(Protocol):
             WarehouseSchemaError: The table cannot take the declared columns without losing data.
         """
 
-    def record(self, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]) -> None:
+    def record(
+        self,
+        rows: Sequence[LedgerRow],
+        files: Sequence[LedgerFile],
+        drift: Sequence[LedgerDrift] = (),
+    ) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
 
         Args:
             rows: What each publish did.
             files: The files of the raw partitions among them; they replace those known before.
+            drift: How columns changed; it replaces what the same raw partition showed before.
         """
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import count
+from itertools import chain, count
 from operator import or_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +34,7 @@ from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.references import flagged
 from dataflow_assets.transform.rules import (
     REPEATED_HEADER,
+    UNEQUAL,
     UNREAD,
     Check,
     column_checks,
@@ -48,7 +49,7 @@ from dataflow_assets.transform.typed import typed_unread_of, typed_value_of
 from dataflow_assets.transform.types import polars_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dataflow_assets.declaration.contract import Contract
     from dataflow_assets.declaration.rules import Unique
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 RAW = "_raw:"
 """Prefix of the raw columns while typed ones of the same name stand beside them."""
+VALUE = "_value:"
+"""Prefix of the value of a raw column that is one of several names of a column."""
 
 ORIGIN = pl.Schema({"_file": pl.String(), "_version": pl.String(), "_line": pl.Int64()})
 TECHNICAL = ("_row", *ORIGIN, "_reject", "_text")
@@ -94,6 +97,8 @@ class CleaningPlan:
             the names of columns of text.
         rejects: What stands before the rules about rows that cannot be read: see `REJECTS`.
         lookups: By rule, the table that it refers to.
+        changed: Columns whose values are of another type than declared: those that cannot be read
+            break no rule, and `changed_types` says what becomes of them.
 
     Attributes:
         contract: As given.
@@ -107,8 +112,8 @@ class CleaningPlan:
         rule_ids: Every rule that the contract implies.
 
     Raises:
-        HeaderError: A required column is gone, or all are, or there is an unknown one and the
-            contract is frozen.
+        HeaderError: A required column is gone, or all are; or there is an unknown one, or one
+            less, and the contract freezes that.
         DeclarationError: A literal of the contract does not fit its column's type.
         ExpressionError: A pattern or an SQL condition of the contract is wrong.
     """
@@ -119,6 +124,7 @@ class CleaningPlan:
         raw_columns: pl.Schema | Sequence[str],
         rejects: str = "csv",
         lookups: Mapping[str, Lookup] | None = None,
+        changed: Collection[str] = (),
     ) -> None:
         self.contract = contract
         self.key = contract.key
@@ -134,22 +140,32 @@ class CleaningPlan:
         self._rows = None if self._model is None else ModelRows(self._model, contract)
         self._lowered = [] if self._rows is None else self._rows.lowered()
         self.filled_columns = frozenset(name for step in self._transforms for name in step.writes)
-        self._sources = {name: c.source_name or name for name, c in contract.columns.items()}
-        promised = set(self._sources.values())
+        self._changed = frozenset(changed)
+        self._sources = received_names(contract, raw_columns)
+        promised = set(contract.received_names)
         self.unknown_columns = tuple(name for name in raw_columns if name not in promised)
         self.missing_columns = self._missing()
         self._refuse_unknown()
         self._checks = self._all_checks()
         self._evolved = self._evolved_names()
+        self._texts = self._text_names()
         self._where = read_where(contract)
         self.rule_ids = contract_rules(contract, rejects)
         self.cleaned_schema = pl.Schema(
-            {**contract_schema(contract), **dict.fromkeys(self._evolved, pl.String()), **ORIGIN}
+            {
+                **contract_schema(contract),
+                **dict.fromkeys([*self._texts.values(), *self._evolved], pl.String()),
+                **ORIGIN,
+            }
         )
 
     def referring(self, lookups: Mapping[str, Lookup]) -> CleaningPlan:
         """Return the same plan with the tables that rules refer to, by rule."""
-        return CleaningPlan(self.contract, self._types, self._rejects, lookups)
+        return CleaningPlan(self.contract, self._types, self._rejects, lookups, self._changed)
+
+    def sparing(self, changed: Collection[str]) -> CleaningPlan:
+        """Return the same plan for columns whose values are of another type than declared."""
+        return CleaningPlan(self.contract, self._types, self._rejects, self._lookups, changed)
 
     def clean(
         self,
@@ -260,22 +276,29 @@ class CleaningPlan:
         )
 
     def _missing(self) -> tuple[str, ...]:
-        missing = [name for name in self._sources if self._sources[name] not in self._raw_columns]
+        missing = [name for name, raw in self._sources.items() if not raw]
         if self._raw_columns and len(missing) == len(self._sources):
-            wanted = self._sources[missing[0]]
+            wanted = self.contract.names_of(missing[0])[0]
             raise HeaderError(
                 "None of the contract's columns was received.",
                 mend=self._header_mend(wanted),
                 culprit=wanted,
             )
-        for name in missing:
-            if self.contract.is_required(name) and name not in self.filled_columns:
-                raise HeaderError(
-                    f"The required column {self._sources[name]!r} is gone.",
-                    mend=self._header_mend(self._sources[name]),
-                    culprit=self._sources[name],
-                )
+        gone = [name for name in missing if name not in self.filled_columns]
+        for name in gone:
+            frozen = self._raw_columns and self.contract.missing_columns == "freeze"
+            if frozen or self.contract.is_required(name):
+                raise self._gone(name)
         return tuple(missing)
+
+    def _gone(self, name: str) -> HeaderError:
+        wanted = self.contract.names_of(name)[0]
+        needed = "required" if self.contract.is_required(name) else "declared"
+        return HeaderError(
+            f"The {needed} column {wanted!r} is gone.",
+            mend=self._header_mend(wanted),
+            culprit=wanted,
+        )
 
     def _header_mend(self, wanted: str) -> str:
         there = ", ".join(map(repr, self._raw_columns)) or "none"
@@ -286,7 +309,7 @@ class CleaningPlan:
                     f"{delimiter!r}; set delimiter in the declaration."
                 )
         close = difflib.get_close_matches(wanted, self._raw_columns, n=1)
-        hint = f" If {close[0]!r} is meant, declare it as source_name." if close else ""
+        hint = f" If {close[0]!r} is meant, add it to the column's aliases." if close else ""
         return f"Columns received are {there}.{hint}"
 
     def _refuse_unknown(self) -> None:
@@ -309,6 +332,18 @@ class CleaningPlan:
                 name = next(f"{raw}_{n}" for n in count(2) if f"{raw}_{n}" not in taken)
             taken.add(name)
             names[name] = raw
+        return names
+
+    def _text_names(self) -> dict[str, str]:
+        """Return, by column of a changed type, the column that keeps what cannot be read."""
+        kept = self._changed if self.contract.changed_types.policy == "evolve" else ()
+        taken = {*self.contract.columns, *self._evolved}
+        names: dict[str, str] = {}
+        for name in (name for name in self.contract.columns if name in kept):
+            numbered = (f"{name}_text_{number}" for number in count(2))
+            tries = chain([f"{name}_text"], numbered)
+            names[name] = next(one for one in tries if one not in taken)
+            taken.add(names[name])
         return names
 
     def _all_checks(self) -> tuple[Check, ...]:
@@ -366,7 +401,10 @@ class CleaningPlan:
         """Put the values, and the texts that could not be read, beside the raw columns."""
         kept = [pl.col(name).alias(RAW + name) for name in self._raw_columns]
         values, unread = self._readings
-        typed = raw.select(*TECHNICAL, *kept).with_columns(values).with_columns(unread)
+        typed = raw.select(*TECHNICAL, *kept)
+        if self._several:
+            typed = typed.with_columns(one for parts in self._several.values() for one in parts)
+        typed = typed.with_columns(values).with_columns(unread)
         if self._lowered:
             typed = typed.with_columns(self._lowered)
         typed = self._transformed(typed)
@@ -387,40 +425,112 @@ class CleaningPlan:
         return typed
 
     @cached_property
+    def _several(self) -> dict[str, list[pl.Expr]]:
+        """The values under each name of the columns that have several in this partition."""
+        return {
+            name: [
+                value.alias(f"{VALUE}{name}:{raw}")
+                for raw, value in zip(names, self._typed_values(name, RAW), strict=True)
+            ]
+            for name, names in self._sources.items()
+            if len(names) > 1
+        }
+
+    @cached_property
     def _readings(self) -> tuple[list[pl.Expr], list[pl.Expr]]:
-        """The value of each column, and the text of each that could not be read."""
-        tokens = self.contract.null_tokens
+        """The value of each column, and what could not be read of it or contradicts itself."""
         values, unread = [], []
         texts = frozenset() if self._model is None else self._model.texts
         for name, column in self.contract.columns.items():
-            value, rest = default_of(column), NO_TEXT
             if name in texts:
-                value = pl.lit(None, polars_type(column.type))
-                values.append(text_of(self._raw(name), column, tokens).alias(TEXT + name))
-            elif name not in self.missing_columns:
-                source = self._sources[name]
-                value = self._typed_value(name, RAW)
-                field, dtype = pl.col(RAW + source), self._types[source]
-                rest = typed_unread_of(field, pl.col(name), dtype, column, tokens)
+                value, rest = pl.lit(None, polars_type(column.type)), NO_TEXT
+                text = text_of(self._raw(name), column, self.contract.null_tokens)
+                values.append(text.alias(TEXT + name))
+            else:
+                value, rest = self._reading(name)
             values.append(value.alias(name))
             if column.type != "string" or column.refuses_texts:
-                unread.append(rest.alias(UNREAD + name))
+                kept = self._texts.get(name)
+                if kept is not None:
+                    unread.append(rest.alias(kept))
+                unread.append((NO_TEXT if name in self._changed else rest).alias(UNREAD + name))
+            if column.aliases:
+                unread.append(self._unequal(name).alias(UNEQUAL + name))
         return values, unread
+
+    def _reading(self, name: str) -> tuple[pl.Expr, pl.Expr]:
+        """Return a column's value, and its text where that could not be read.
+
+        Of a column with several names in this partition, that is the first that there is.
+        """
+        names = self._sources[name]
+        if not names:
+            return default_of(self.contract.columns[name]), NO_TEXT
+        if name not in self._several:
+            return self._typed_value(name, RAW), self._unread(name, names[0], pl.col(name), RAW)
+        values = [pl.col(f"{VALUE}{name}:{raw}") for raw in names]
+        pairs = zip(names, values, strict=True)
+        rests = [self._unread(name, raw, value, RAW) for raw, value in pairs]
+        return self._first_of(name, values, rests), pl.coalesce(rests)
 
     def _typed_value(self, name: str, prefix: str = "") -> pl.Expr:
         """Return the value of a column that was received, over raw columns of a prefix."""
-        column, source = self.contract.columns[name], self._sources[name]
-        zones = None
-        if column.timezone_from in self.missing_columns:
+        values = self._typed_values(name, prefix)
+        if len(values) == 1:
+            return values[0]
+        pairs = zip(self._sources[name], values, strict=True)
+        rests = [self._unread(name, raw, value, prefix) for raw, value in pairs]
+        return self._first_of(name, values, rests)
+
+    def _typed_values(self, name: str, prefix: str) -> list[pl.Expr]:
+        """Return a column's value under each of its names; of several, without the default."""
+        zone, zones = self.contract.columns[name].timezone_from, None
+        if zone in self.missing_columns:
             zones = NO_TEXT
-        elif column.timezone_from is not None:
-            zones = self._typed_value(column.timezone_from, prefix)
-        field, dtype = pl.col(prefix + source), self._types[source]
-        return typed_value_of(field, dtype, column, self.contract.null_tokens, zones)
+        elif zone is not None:
+            zones = self._typed_value(zone, prefix)
+        column, tokens = self._as_read(name), self.contract.null_tokens
+        return [
+            typed_value_of(pl.col(prefix + raw), self._types[raw], column, tokens, zones)
+            for raw in self._sources[name]
+        ]
+
+    def _as_read(self, name: str) -> Column:
+        """Return what the contract says about a column; of several names none has the default."""
+        column = self.contract.columns[name]
+        several = len(self._sources[name]) > 1
+        return column.model_copy(update={"default": None}) if several else column
+
+    def _unread(self, name: str, raw: str, value: pl.Expr, prefix: str) -> pl.Expr:
+        """Return the text under one of a column's names that could not be read."""
+        tokens, dtype = self.contract.null_tokens, self._types[raw]
+        return typed_unread_of(pl.col(prefix + raw), value, dtype, self._as_read(name), tokens)
+
+    def _first_of(self, name: str, values: list[pl.Expr], rests: list[pl.Expr]) -> pl.Expr:
+        """Return the first value under several names, or the default if there is no text either."""
+        column, first = self.contract.columns[name], pl.coalesce(values)
+        if column.default is None:
+            return first
+        unread = pl.any_horizontal(rest.is_not_null() for rest in rests)
+        return pl.when(unread).then(first).otherwise(pl.coalesce(first, default_of(column)))
+
+    def _unequal(self, name: str) -> pl.Expr:
+        """Whether names of a column have different values in a row."""
+        if name not in self._several:
+            return pl.lit(False)  # noqa: FBT003 - a value
+        values = [pl.col(f"{VALUE}{name}:{raw}") for raw in self._sources[name]]
+        return pl.any_horizontal(value != pl.coalesce(values) for value in values)
 
     def _raw(self, name: str) -> pl.Expr:
         """Return the raw text of a contract's column; null where the partition lacks it."""
-        return NO_TEXT if name in self.missing_columns else self._shown(self._sources[name])
+        texts = [self._meant(name, raw) for raw in self._sources[name]]
+        return pl.coalesce(texts) if texts else NO_TEXT
+
+    def _meant(self, name: str, raw: str) -> pl.Expr:
+        """Return the text of a raw column; null if it means none and another name may have one."""
+        if name not in self._several:
+            return self._shown(raw)
+        return text_of(self._shown(raw), self.contract.columns[name], self.contract.null_tokens)
 
     def _shown(self, raw: str) -> pl.Expr:
         """Return the text of a raw column."""
@@ -428,7 +538,8 @@ class CleaningPlan:
 
     def _good(self, judged: pl.LazyFrame) -> pl.LazyFrame:
         evolved = [self._shown(raw).alias(name) for name, raw in self._evolved.items()]
-        return judged.filter("_good").select(*self.contract.columns, *evolved, *ORIGIN)
+        columns = (*self.contract.columns, *self._texts.values())
+        return judged.filter("_good").select(*columns, *evolved, *ORIGIN)
 
     def _findings(self, judged: pl.LazyFrame, across: Sequence[Check] = ()) -> pl.LazyFrame:
         found = judged.filter(~pl.col("_good") | pl.col("_warned"))
@@ -472,6 +583,8 @@ class CleaningPlan:
         """Return what a reason shows: the raw text, or those that a row's rule names, as JSON."""
         if check.rule.kind == "unknown":
             return self._shown(check.names[0])
+        if check.rule.kind == "names":
+            return as_json({raw: self._shown(raw) for raw in self._sources[check.names[0]]})
         if check.rule.column is not None:
             return self._raw(check.names[0])
         return as_json({name: self._raw(name) for name in check.names})
@@ -544,6 +657,14 @@ class Sharing:
         rows = raw if hashes is None else self.plan.repeated(raw, self.key, hashes)
         good = self.plan.good_values(rows, self.key, self.losers)
         return good.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in self.key))
+
+
+def received_names(contract: Contract, raw: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return, by column of a contract, those of its names that were received, in its order."""
+    return {
+        column: tuple(name for name in contract.names_of(column) if name in raw)
+        for column in contract.columns
+    }
 
 
 def _hash_of(key: Sequence[pl.Expr]) -> pl.Expr:

@@ -42,6 +42,7 @@ RuleKind = Literal[
     "multiple_of",
     "nul_byte",
     "unknown",
+    "names",
     "sql",
     "unique",
     "monotonic",
@@ -76,6 +77,8 @@ REJECTS: dict[str, dict[str, str]] = {
 REPEATED_HEADER = "repeated_header"
 UNREAD = "_unread:"
 """Prefix of the columns that hold a field's text where it is no value of the column's type."""
+UNEQUAL = "_unequal:"
+"""Prefix of the columns that say whether two names of a column have different values in a row."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,8 @@ def _column_checks(name: str, contract: Contract, model: ModelContract | None) -
         if contract.is_required(name):
             missing = value.is_null() & ~unread if can_be_unread else value.is_null()
             yield _check(name, contract, "required", missing, f"{name} has a value")
+        if column.aliases:
+            yield _check(name, contract, "names", pl.col(UNEQUAL + name), _one_value(name))
         checks = tuple(_value_checks(name, contract, value))
         _check_default(value, column, checks)
         yield from checks
@@ -283,6 +288,10 @@ def _model_checks(model: ModelContract, contract: Contract) -> Iterator[Check]:
     if model.validates:
         rule = RuleId("model", None, "model", "quarantine", f"the row is what {called} takes")
         yield Check(rule, pl.col(SAID).is_not_null(), tuple(model.fields))
+
+
+def _one_value(name: str) -> str:
+    return f"{name} has one value, whichever of its names the file uses"
 
 
 def _value_checks(name: str, contract: Contract, value: pl.Expr) -> Iterator[Check]:

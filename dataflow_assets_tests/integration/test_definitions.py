@@ -702,6 +702,7 @@ def test_every_promise_is_a_check(world: World) -> None:
         "row_count",
         "quarantined_share",
         "columns_as_declared",
+        "columns_as_before",
         "ship__required",
         "ship__length",
         "ship__nul_byte",

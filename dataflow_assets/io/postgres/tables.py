@@ -83,8 +83,9 @@ def column_types(table: EntityTable) -> dict[str, str]:
 
 def ledger_is_there(connection: Connection) -> bool:
     """Whether the ledger's tables have been made."""
-    found = connection.execute("select to_regclass('dataflow.migrations') is not null").fetchone()
-    return found == (True,)
+    newest = "select to_regclass('dataflow.migrations') is not null"
+    newest += " and to_regclass('dataflow.drift') is not null"
+    return connection.execute(newest.encode()).fetchone() == (True,)
 
 
 def missing(connection: Connection, table: EntityTable) -> list[str]:

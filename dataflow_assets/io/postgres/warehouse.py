@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow
     from dataflow_assets.io.postgres.connections import Connection
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
@@ -47,6 +47,10 @@ LEDGER_COLUMNS = (
     "asset", "source", "partition", "layer", "received", "loaded", "quarantined", "duplicate",
     "filtered", "data_version", "declaration", "run_id", "published_at", "duration_s",
 )  # fmt: skip
+DRIFT_COLUMNS = (
+    *("source", "partition", "before", "kind", "column", "old", "new", "file", "files", "rows"),
+    *("published", "data_version", "run_id", "found_at"),
+)
 FILE_COLUMNS = (
     "source", "partition", "version", "name", "size", "mtime", "rows", "rejected", "archived",
 )  # fmt: skip
@@ -101,19 +105,25 @@ class PostgresWarehouse:
             del waiting[: len(published)]
         return counts
 
-    def record(self, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]) -> None:
+    def record(
+        self,
+        rows: Sequence[LedgerRow],
+        files: Sequence[LedgerFile],
+        drift: Sequence[LedgerDrift] = (),
+    ) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
 
         Args:
             rows: What each publish did.
             files: The files of the raw partitions among them; they replace those known before.
+            drift: How columns changed; it replaces what the same raw partition showed before.
 
         Raises:
             WarehouseUnreachableError: The server is not there, and did not come back in time.
         """
-        if rows:
+        if rows or drift:
             self._connections.run(self._prepare_ledger)
-            record = partial(_record, rows=rows, files=files)
+            record = partial(_record, rows=rows, files=files, drift=drift)
             self._connections.write(record, self._lock_timeout_s)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
@@ -208,7 +218,11 @@ def _staging(connection: Connection, table: EntityTable) -> Iterator[str]:
 
 
 def _record(
-    connection: Connection, *, rows: Sequence[LedgerRow], files: Sequence[LedgerFile]
+    connection: Connection,
+    *,
+    rows: Sequence[LedgerRow],
+    files: Sequence[LedgerFile],
+    drift: Sequence[LedgerDrift],
 ) -> None:
     write_ledger(connection, rows)
     raw = [(row.source, row.partition) for row in rows if row.layer == "raw"]
@@ -219,6 +233,20 @@ def _record(
     )
     values = [tuple(getattr(file, name) for name in FILE_COLUMNS) for file in files]
     _append(connection, "files", FILE_COLUMNS, values)
+    if drift:
+        _write_drift(connection, drift)
+
+
+def _write_drift(connection: Connection, drift: Sequence[LedgerDrift]) -> None:
+    """Put drift in the place of what the same raw partitions showed before."""
+    known = [(one.source, one.partition, one.data_version) for one in drift]
+    connection.execute(
+        "delete from dataflow.drift d using unnest(%s::text[], %s::text[], %s::text[]) r(s, p, v) "
+        'where d.source = r.s and d."partition" = r.p and d.data_version = r.v',
+        list(map(list, zip(*known, strict=True))),
+    )
+    values = [tuple(getattr(one, name) for name in DRIFT_COLUMNS) for one in drift]
+    _append(connection, "drift", DRIFT_COLUMNS, values)
 
 
 def copy_staged(connection: Connection, table: EntityTable, one: Publication, target: str) -> int:

@@ -48,7 +48,7 @@ def test_a_type(kind: str) -> None:
     "kind", ["", "str", "Int64", "decimal", "decimal(39, 0)", "decimal(0, 0)", "decimal(3, 4)"]
 )
 def test_no_type(kind: str) -> None:
-    with pytest.raises(ValidationError, match="is no type[;:]"):
+    with pytest.raises(ValidationError, match=r"is no type[;:]"):
         Column(type=kind)
 
 
@@ -84,7 +84,23 @@ def test_words_of_a_column_that_do_not_go_together(column: dict[str, Any], reaso
     [
         ({"columns": {}}, "needs columns, or a model"),
         ({"columns": {"a": "string", "A": "string"}, "key": []}, "upper and lower case"),
-        ({"columns": {"a": {"source_name": "b"}, "b": "string"}}, "same source_name"),
+        (
+            {"columns": {"a": {"source_name": "b"}, "b": "string"}},
+            "two columns, 'a' and 'b', have the name 'b' in files",
+        ),
+        (
+            {"columns": {"a": {"aliases": ["b"]}, "b": "string"}},
+            "two columns, 'a' and 'b', have the name 'b' in files",
+        ),
+        (
+            {"columns": {"a": {"source_name": "b", "aliases": ["c", "b"]}}},
+            "the column 'a' has the name 'b' twice",
+        ),
+        ({"columns": {"a": {"aliases": [""]}}}, "at least 1 character"),
+        ({"columns": {"a": {"aliases": "b"}}}, "valid tuple"),
+        ({"missing_columns": "discard"}, "'evolve' or 'freeze'"),
+        ({"changed_types": "freese"}, "'evolve', 'freeze', 'discard' or 'quarantine'"),
+        ({"changed_types": {"share": 1}}, "less than 1"),
         ({"columns": {"_a": "string"}}, "String should match"),
         ({"columns": {"": "string"}}, "at least 1 character"),
         ({"keep": "newest"}, "first"),
@@ -179,6 +195,13 @@ def test_paths_that_are_refused(path: str) -> None:
             r"need a \{partition\} in the path",
         ),
         ({"extract__files__csv__header": False}, "drop source_name"),
+        (
+            {
+                "extract__files__csv__header": False,
+                "contract": {"columns": {"a": {"aliases": ["b"]}}},
+            },
+            "drop source_name and aliases",
+        ),
         ({"automation__cron": "15 1 * *"}, "String should match"),
         ({"tags": {"a": 1}}, "valid string"),
     ],
@@ -366,3 +389,21 @@ def test_words_that_are_not_said_change_no_digest() -> None:
     assert "model" not in dumped
     assert dumped["rules"]["r"] == {"sql": "a > 1", "severity": "quarantine", "description": ""}
     assert not {"limit", "above", "below", "multiple_of"} & dumped["columns"]["a"].keys()
+
+
+def test_words_about_drift_are_in_the_digest_if_they_are_said() -> None:
+    def digest_with(**words: object) -> str:
+        column = {"a": {"type": "string", "aliases": words.pop("aliases", [])}}
+        return digest_of(Contract.model_validate({"columns": column, **words}))
+
+    unsaid = digest_with()
+    same = {"aliases": [], "missing_columns": "evolve", "changed_types": "quarantine"}
+    assert digest_with(**same) == unsaid
+    said: list[dict[str, object]] = [
+        {"aliases": ["b"]},
+        {"missing_columns": "freeze"},
+        {"changed_types": "evolve"},
+        {"changed_types": {"share": 0.4}},
+    ]
+    digests = {digest_with(**words) for words in said}
+    assert len(digests - {unsaid}) == len(said)

@@ -283,7 +283,7 @@ def test_a_missing_required_column_is_named_with_what_is_there() -> None:
     with pytest.raises(HeaderError) as raised:
         plan_for(["id", "at", "Magnitude"], rules={}, **words)
     assert "'magnitude'" in raised.value.problem
-    assert "source_name" in raised.value.mend
+    assert "aliases" in raised.value.mend
     assert "'Magnitude'" in raised.value.mend
     with pytest.raises(HeaderError) as raised:
         plan_for(["id;at;magnitude"])
