@@ -84,7 +84,7 @@ def wrong_values(
 
 def _placed(error: ErrorDetails, model: type[BaseModel] | None) -> _Wrong:
     position = error.get("ctx", {}).get("source_position")
-    place = str(error["loc"][0] if error["loc"] else "").removesuffix(f" at {position}")
+    place = ".".join(map(str, error["loc"])).removesuffix(f" at {position}")
     steps = [step for step in STEP_END.split(place) if step]
     words = steps[1:] if steps[:1] == ["attributes"] else steps
     if words[-1:] == ["[key]"]:  # it is the word itself that is wrong
