@@ -191,6 +191,12 @@ class RowCountError(DataflowError):
     code = "DA304"
 
 
+class AnomalyError(DataflowError):
+    """A figure of a partition is far from its history, and the declaration blocks that."""
+
+    code = "DA305"
+
+
 class ChangedTypeError(DataflowError):
     """A column has another type than before, and the contract freezes types."""
 

@@ -51,7 +51,9 @@ QUARANTINED = "quarantined_share"
 COLUMNS = "columns_as_declared"
 BEFORE = "columns_as_before"
 KEYS = "key_present"
-OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS, BEFORE)
+FRESHNESS = "freshness"
+VOLUME = "volume_anomaly"
+OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS, BEFORE, FRESHNESS, VOLUME)
 FOREIGN = re.compile(r"[^A-Za-z0-9_]")
 """What Dagster does not allow in the name of a check."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from dataflow_assets.builders import metadata
+from dataflow_assets.builders.anomalies import Anomalies, Looked
 from dataflow_assets.builders.conservation import conservation_failure
 from dataflow_assets.builders.drift import HISTORY, HISTORY_SHOWN, DriftWatch
 from dataflow_assets.builders.references import ReferredTables, references_of
@@ -42,6 +43,7 @@ from dataflow_assets.transform.rules import contract_rules
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dataflow_assets.builders.anomalies import Figure
     from dataflow_assets.builders.drift import Found
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
@@ -68,6 +70,7 @@ class Cleaned:
         tally: The findings, by rule, with samples.
         found: How its columns differ from the contract, and from those before.
         judged: Whether its rows were held to the contract: not if its columns refuse that.
+        looked: Its figures, and how they compare with its history.
         failure: Why the partition was not published, if it was not.
     """
 
@@ -75,6 +78,7 @@ class Cleaned:
     manifest: Manifest
     tally: Tally
     found: Found
+    looked: Looked = field(default_factory=Looked)
     judged: bool = True
     failure: DataflowError | None = None
 
@@ -105,13 +109,22 @@ def cleaned_version(
 
 
 class Cleaner(Workplace):
-    """Cleans partitions of one source; what can be worked out once for all of them, it keeps."""
+    """Cleans partitions of one source; what can be worked out once for all of them, it keeps.
 
-    def __init__(self, source: SourceDeclaration, stores: Stores) -> None:
+    Args:
+        source: The declaration.
+        stores: Where it reads and writes.
+        figures: What is compared with the source's history.
+    """
+
+    def __init__(
+        self, source: SourceDeclaration, stores: Stores, figures: Sequence[Figure] = ()
+    ) -> None:
         super().__init__(source.name, stores)
         self._source = source
         self._declaration = cleaned_declaration(source)
         self._rules = contract_rules(source.contract, source.extract.rejects)
+        self._anomalies = Anomalies(source, stores, figures)
         self._plans: dict[tuple[tuple[str, pl.DataType], ...], CleaningPlan] = {}
         self._watch = DriftWatch(source, stores)
 
@@ -140,6 +153,7 @@ class Cleaner(Workplace):
             if cleaned.failure is None:
                 self._publish(partition, cleaned)
                 self._watch.published(cleaned.found)
+                self._anomalies.keep(partition, cleaned.manifest, cleaned.looked)
             else:
                 self._note_refused(cleaned)
         return cleaned
@@ -176,13 +190,16 @@ class Cleaner(Workplace):
             duplicate=tally.duplicate,
             filtered=tally.filtered,
         )
-        done = {"counts": counts, "duration_s": time.monotonic() - started}
+        counted = stamp.model_copy(update={"counts": counts})
+        staged = pl.scan_parquet(self._work / CLEANED)
+        looked = self._anomalies.look(partition, counted, staged, self._work)
         return Cleaned(
             partition=partition,
-            manifest=stamp.model_copy(update=done),
+            manifest=counted.model_copy(update={"duration_s": time.monotonic() - started}),
             tally=tally,
             found=found,
-            failure=self._audit(partition, counts, tally, found),
+            looked=looked,
+            failure=self._audit(partition, counts, tally, found, looked),
         )
 
     def _stamp(self, raw: Manifest, found: Found, references: Mapping[str, str]) -> Manifest:
@@ -280,7 +297,10 @@ class Cleaner(Workplace):
             rows.append(LedgerRow.of("cleaned", name, one.partition, one.manifest))
             rows.append(LedgerRow.of("quarantine", name, one.partition, quarantine))
             drift += self._watch.ledger_rows(one.found, self._stores.run_id, published=True)
-        self._stores.warehouse.record(rows, [], drift)
+        profiles = self._anomalies.rows_to_record(
+            (one.partition, one.manifest, one.looked) for one in done
+        )
+        self._stores.warehouse.record(rows, [], drift, profiles)
 
     def drift_history(self) -> pl.DataFrame:
         """Return how the source's columns changed over its partitions, the newest first."""
@@ -338,7 +358,7 @@ class Cleaner(Workplace):
         lake.publish(self._work / CLEANED, "cleaned", name, partition, rows=loaded)
 
     def _audit(
-        self, partition: str, counts: Counts, tally: Tally, found: Found
+        self, partition: str, counts: Counts, tally: Tally, found: Found, looked: Looked
     ) -> DataflowError | None:
         """Return why the partition may not be published, if it may not."""
         failure = (
@@ -347,6 +367,7 @@ class Cleaner(Workplace):
             or self._audit_rules(counts, tally)
             or self._audit_quarantined(counts, tally)
             or self._audit_row_count(counts)
+            or looked.failure
         )
         return (
             None if failure is None else failure.at(source=self._source.name, partition=partition)

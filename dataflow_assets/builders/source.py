@@ -4,10 +4,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
 
 from dataflow_assets.builders import checks, metadata
+from dataflow_assets.builders.anomalies import (
+    anomaly_check_specs,
+    anomaly_outcomes,
+    declared_figures,
+)
 from dataflow_assets.builders.breakers import host_check_results, host_check_specs
 from dataflow_assets.builders.cleaning import Cleaned, Cleaner, cleaned_declaration
+from dataflow_assets.builders.freshness import (
+    build_freshness_sensor,
+    freshness_check_specs,
+    freshness_policy,
+    freshness_results,
+)
 from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.patches import propose_patch
 from dataflow_assets.builders.receiving import Receiver, raw_declaration
@@ -64,7 +78,7 @@ def build_source(
             _cleaned_asset(source, partitions, unusable, file),
         ],
         jobs=[job],
-        sensors=[build_sensor(source, declared.sensor, job, partitions)] if declared.sensor else [],
+        sensors=_sensors(source, job, partitions),
         schedules=[build_schedule(source, declared.cron, job, partitions)] if declared.cron else [],
     )
 
@@ -82,6 +96,16 @@ def _own_assets(source: SourceDeclaration) -> dg.AssetSelection:
     own = dg.AssetSelection.assets(*(dg.AssetKey([layer, source.name]) for layer in OWN_LAYERS))
     fed = dg.AssetSelection.assets(dg.AssetKey(["cleaned", source.name])).downstream(depth=1)
     return own | (fed & dg.AssetSelection.key_prefixes(["normalized"]))
+
+
+def _sensors(
+    source: SourceDeclaration,
+    job: UnresolvedAssetJobDefinition,
+    partitions: dg.PartitionsDefinition[str],
+) -> list[dg.SensorDefinition]:
+    files, freshness = source.automation.sensor, build_freshness_sensor(source)
+    found = [build_sensor(source, files, job, partitions)] if files else []
+    return [*found, freshness] if freshness else found
 
 
 def _files_spec(
@@ -172,7 +196,12 @@ def _cleaned_asset(
     file: Path | None,
 ) -> dg.AssetsDefinition:
     rules = checks.rule_checks(source)
-    specs = checks.cleaned_check_specs(source, rules)
+    figures = declared_figures(source, rules)
+    specs = [
+        *checks.cleaned_check_specs(source, rules),
+        *anomaly_check_specs(source, figures),
+        *freshness_check_specs(source),
+    ]
     version = cleaned_declaration(source)
     referred = asset_deps(source)
 
@@ -191,9 +220,7 @@ def _cleaned_asset(
                     "dagster/column_lineage": metadata.cleaned_lineage(source),
                     **metadata.model_metadata(source.contract),
                 },
-                freshness_policy=dg.FreshnessPolicy.time_window(source.checks.freshness)
-                if source.checks.freshness
-                else None,
+                freshness_policy=freshness_policy(source),
             ),
             _spec(
                 source,
@@ -212,14 +239,18 @@ def _cleaned_asset(
     )
     def cleaned(context: dg.AssetExecutionContext, stores: StoresResource) -> Iterator[StepEvent]:
         opened = stores.open(context.run.run_id)
-        with failing(context, source.name, unusable), Cleaner(source, opened) as cleaner:
+        with failing(context, source.name, unusable), Cleaner(source, opened, figures) as cleaner:
             outcomes = run_partitions(context, source.name, cleaner.clean, cleaner.record)
             shown_of = drift_shown(source, cleaner, outcomes.results, file)
         found = {
-            key: list(checks.cleaned_outcomes(source, rules, one, shown_of(key)))
+            key: [
+                *checks.cleaned_outcomes(source, rules, one, shown_of(key)),
+                *anomaly_outcomes(one.looked),
+            ]
             for key, one in outcomes.results.items()
         }
         yield from checks.check_results(context, specs, found)
+        yield from freshness_results(context, source, opened)
         preview = len(context.partition_keys) <= PREVIEWS
         tables = [
             (

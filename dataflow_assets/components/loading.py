@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,8 @@ from dataflow_assets.settings import get_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dataflow_assets.declaration.entity import EntityDeclaration
+    from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.warehouse import EntityTable
     from dataflow_assets.settings import Settings
 
@@ -83,14 +86,42 @@ def load_tables() -> list[EntityTable]:
     Raises:
         DeclarationError: A declaration is wrong.
     """
-    folder = (get_settings().declarations_dir or PACKAGE / "defs").resolve()
-    load_declarations(folder)
-    tree = _tree_of(folder)
-    sources = {one.declaration.name: one.declaration for one in tree.get_all_components(Source)}
-    entities = [one.declaration for one in tree.get_all_components(Entity)]
+    declared = load_declared()
     return [
-        build_table(entity, sources[next(iter(entity.mappings))].partitions) for entity in entities
+        build_table(entity, declared.sources[next(iter(entity.mappings))].partitions)
+        for entity in declared.entities.values()
     ]
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """What a folder of declarations says.
+
+    Attributes:
+        sources: By name.
+        entities: By name.
+        definitions: What Dagster is given of them.
+    """
+
+    sources: dict[str, SourceDeclaration]
+    entities: dict[str, EntityDeclaration]
+    definitions: dg.Definitions
+
+
+def load_declared() -> Declarations:
+    """Return what the environment's declarations say.
+
+    Raises:
+        DeclarationError: A declaration is wrong.
+    """
+    folder = (get_settings().declarations_dir or PACKAGE / "defs").resolve()
+    definitions = load_declarations(folder)
+    tree = _tree_of(folder)
+    sources = [one.declaration for one in tree.get_all_components(Source)]
+    entities = [one.declaration for one in tree.get_all_components(Entity)]
+    return Declarations(
+        {one.name: one for one in sources}, {one.name: one for one in entities}, definitions
+    )
 
 
 def _tree_of(folder: Path) -> dg.ComponentTree:

@@ -118,13 +118,16 @@ def _with_model(
     if contract is declaration.contract:
         return declaration, None
     try:  # what other parts of a source ask of its columns can be asked only now
-        return SourceDeclaration.model_validate({**dict(declaration), "contract": contract}), None
-    except ValidationError as error:
+        filled = SourceDeclaration.model_validate({**dict(declaration), "contract": contract})
+        filled.check_columns()
+    except ValueError as error:
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise DeclarationError(
-            f"{error.errors()[0]['msg'].removeprefix('Value error, ').rstrip('.')}.",
+            f"{told.removeprefix('Value error, ').rstrip('.')}.",
             mend=f"Correct it here or in {contract.model}.",
             culprit=contract.model,
         ).within("contract", "model") from None
+    return filled, None
 
 
 def _told(declaration: SourceDeclaration, error: PluginError) -> PluginError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from dataflow_assets.declaration.base import Declared, Duration, Name
+from dataflow_assets.declaration.checks import Checks, Cron
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.declaration.extract import PLACEHOLDER, Extract, Rest
 from dataflow_assets.declaration.partitions import Partitions
@@ -16,48 +17,6 @@ if TYPE_CHECKING:
     from dataflow_assets.declaration.database import DatabaseWindow
 
 Owner = Annotated[str, StringConstraints(pattern=r"^(team:\S+|\S+@\S+)$")]
-Cron = Annotated[str, StringConstraints(pattern=r"^\S+( \S+){4}$")]
-
-
-class RowsCheck(Declared):
-    """How many rows a partition should hold once it is cleaned.
-
-    Attributes:
-        min: The fewest rows; fewer are not published.
-        max: The most rows; more are not published.
-        allow_empty: Whether a partition for which nothing is received may replace one that held
-            rows.
-    """
-
-    min: int = Field(default=0, ge=0)
-    max: int | None = Field(default=None, ge=0)
-    allow_empty: bool = False
-
-
-class QuarantinedCheck(Declared):
-    """How many rows may break the contract.
-
-    Attributes:
-        warn_share: Share of the received rows above which the check warns.
-        max_share: Share of the received rows above which the partition is not published.
-    """
-
-    warn_share: float = Field(default=0.05, ge=0, le=1)
-    max_share: float = Field(default=1.0, ge=0, le=1)
-
-
-class Checks(Declared):
-    """What is checked before a partition is published.
-
-    Attributes:
-        rows: How many rows there should be.
-        quarantined: How many rows may break the contract.
-        freshness: How old the newest materialization may be, such as ``26h``.
-    """
-
-    rows: RowsCheck = RowsCheck()
-    quarantined: QuarantinedCheck = QuarantinedCheck()
-    freshness: Duration | None = None
 
 
 class Sensor(Declared):
@@ -198,6 +157,33 @@ class SourceDeclaration(Declared):
                 f"a sensor looks for files, and a {self.extract.kind} has none: use cron"
             )
         return self
+
+    @model_validator(mode="after")
+    def _checks_fit(self) -> Self:
+        if self.contract.model is None:
+            self.check_columns()
+        if self.checks.anomalies.since is not None and self.partitions.every is None:
+            raise ValueError("since needs partitions: {every: ..., start: ...}")
+        return self
+
+    def check_columns(self) -> None:
+        """Refuse checks of columns that are not there; those of a model must be filled in before.
+
+        Raises:
+            ValueError: Naming the word and the columns that there are.
+        """
+        columns, freshness = self.contract.columns, self.checks.freshness
+        named = dict.fromkeys(self.checks.anomalies.columns, "anomalies")
+        if freshness is not None and freshness.of is not None:
+            named[freshness.of] = "freshness"
+        for name, word in named.items():
+            if name not in columns:
+                known = ", ".join(columns)
+                raise ValueError(f"{word} names {name!r}, which is no column; columns are {known}")
+        if freshness is not None and freshness.of is not None:
+            kind = columns[freshness.of].type
+            if kind not in ("timestamp", "date"):
+                raise ValueError(f"of needs a timestamp or a date; {freshness.of} is {kind}")
 
     @model_validator(mode="after")
     def _headerless_has_columns(self) -> Self:

@@ -24,7 +24,7 @@ from dataflow_assets.errors import (
     WarehouseLockedError,
     WarehouseSchemaError,
 )
-from dataflow_assets.io.ledger import DDL
+from dataflow_assets.io.ledger import DDL, NEWEST_TABLE, prune_profiles
 from dataflow_assets.io.locks import exclusive, shared
 from dataflow_assets.io.warehouse import ADDED, literal, quoted
 from dataflow_assets.io.write_modes import CLOSED_BY, Part, WriteMode, accounted
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow, ProfileRow
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
 MOMENT = "TIMESTAMP WITH TIME ZONE"
@@ -126,6 +126,7 @@ class DuckDBWarehouse:
         rows: Sequence[LedgerRow],
         files: Sequence[LedgerFile],
         drift: Sequence[LedgerDrift] = (),
+        profiles: Sequence[ProfileRow] = (),
     ) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
 
@@ -133,14 +134,16 @@ class DuckDBWarehouse:
             rows: What each publish did.
             files: The files of the raw partitions among them; they replace those known before.
             drift: How columns changed; it replaces what the same raw partition showed before.
+            profiles: Figures of partitions; those of the same version are replaced.
         """
-        if not rows and not drift:
+        if not rows and not drift and not profiles:
             return
         with self._connection(single_thread=True) as connection:
             _prepare_ledger(connection)
             connection.begin()
             if rows:
                 write_ledger(connection, rows)
+            _write_profiles(connection, profiles)
             replaced = [
                 f"({literal(row.source)}, {literal(row.partition)})"
                 for row in rows
@@ -236,6 +239,17 @@ class DuckDBWarehouse:
             "LOCK_TIMEOUT_S says how long to wait.",
             culprit=str(self._path),
         )
+
+
+def _write_profiles(connection: duckdb.DuckDBPyConnection, profiles: Sequence[ProfileRow]) -> None:
+    if not profiles:
+        return
+    connection.register("new_profiles", pl.DataFrame(profiles).to_arrow())
+    connection.execute(
+        "insert or replace into dataflow.profiles by name select * from new_profiles"
+    )
+    places = ", ".join(f"({literal(one.asset)}, {literal(one.partition)})" for one in profiles)
+    connection.execute(prune_profiles(places))
 
 
 def column_types(table: EntityTable) -> dict[str, str]:
@@ -355,7 +369,8 @@ def _write_drift(connection: duckdb.DuckDBPyConnection, drift: Sequence[LedgerDr
 def _prepare_ledger(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the ledger's tables, all at once, unless they are there."""
     there = connection.execute(
-        "select 1 from duckdb_tables() where schema_name = 'dataflow' and table_name = 'drift'"
+        "select 1 from duckdb_tables() where schema_name = 'dataflow' and table_name = $1",
+        [NEWEST_TABLE],
     ).fetchone()
     if there is None:
         connection.begin()

@@ -7,7 +7,7 @@ that is part of the publish.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -186,6 +186,47 @@ class LedgerDrift:
     found_at: dt.datetime
 
 
+@dataclass(frozen=True)
+class ProfileRow:
+    """The figures of one published partition.
+
+    Attributes:
+        asset: Such as ``cleaned/usgs_events``.
+        partition: Which one.
+        data_version: Of which content.
+        newest: The newest event time that is not in the future, if one was asked for.
+        figures: The whole profile, as JSON.
+        profiled_at: When the figures were taken.
+    """
+
+    asset: str
+    partition: str
+    data_version: str
+    newest: dt.datetime | None
+    figures: str
+    profiled_at: dt.datetime
+
+
+PROFILE_COLUMNS = tuple(field.name for field in fields(ProfileRow))
+PROFILES_KEPT = 60
+"""Of one partition, the most versions of which the profile is kept."""
+
+
+def prune_profiles(places: str) -> str:
+    """Return the statement that drops profiles of versions long gone.
+
+    Args:
+        places: The partitions to look at, as SQL tuples of asset and partition.
+    """
+    return f"""
+delete from dataflow.profiles where (asset, "partition", data_version) in (
+    select asset, "partition", data_version from (
+        select asset, "partition", data_version, row_number() over (
+            partition by asset, "partition" order by profiled_at desc) as age
+        from dataflow.profiles where (asset, "partition") in ({places})
+    ) aged where age > {PROFILES_KEPT})"""
+
+
 LEDGER_COLUMNS = """
     asset varchar not null, source varchar not null, "partition" varchar not null,
     layer varchar not null, received bigint, loaded bigint, quarantined bigint,
@@ -193,6 +234,8 @@ LEDGER_COLUMNS = """
     declaration varchar not null, run_id varchar not null,
     published_at timestamptz not null, duration_s double precision not null
 """
+NEWEST_TABLE = "profiles"
+"""The table that was added last: where it is, all are."""
 DDL = f"""
 create schema if not exists dataflow;
 create schema if not exists normalized;
@@ -209,6 +252,11 @@ create table if not exists dataflow.drift (
     file varchar, files bigint not null, rows bigint not null, published boolean not null,
     data_version varchar not null, run_id varchar not null, found_at timestamptz not null
 );
+create table if not exists dataflow.profiles (
+    asset varchar not null, "partition" varchar not null, data_version varchar not null,
+    newest timestamptz, figures varchar not null, profiled_at timestamptz not null,
+    primary key (asset, "partition", data_version)
+);
 create or replace view dataflow.conservation as
     select asset, "partition",
         received - loaded - coalesce(quarantined, 0) - coalesce(duplicate, 0)
@@ -218,5 +266,6 @@ comment on table dataflow.ledger is 'What the latest publish of each asset parti
 comment on table dataflow.ledger_history is 'What every publish did';
 comment on table dataflow.files is 'Files of raw partitions; _raw_ref is version:line';
 comment on table dataflow.drift is 'How columns changed from one partition to the next';
+comment on table dataflow.profiles is 'Figures of partitions, which later ones are compared with';
 comment on view dataflow.conservation is 'Rows unaccounted for; anything but 0 is a bug';
 """

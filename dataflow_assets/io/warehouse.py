@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from dataflow_assets.declaration.entity import Write
-    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow, ProfileRow
 
 TECHNICAL = ("_partition", "_source", "_raw_ref", "_run_id")
 """Columns of every entity's table beside the declared ones, all of them texts; a history has more.
@@ -99,6 +99,7 @@ class Warehouse(Protocol):
         rows: Sequence[LedgerRow],
         files: Sequence[LedgerFile],
         drift: Sequence[LedgerDrift] = (),
+        profiles: Sequence[ProfileRow] = (),
     ) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
 
@@ -106,6 +107,7 @@ class Warehouse(Protocol):
             rows: What each publish did.
             files: The files of the raw partitions among them; they replace those known before.
             drift: How columns changed; it replaces what the same raw partition showed before.
+            profiles: Figures of partitions; those of the same version are replaced.
         """
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:

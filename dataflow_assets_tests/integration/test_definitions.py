@@ -103,9 +103,51 @@ SOURCE_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     ),
     "a duration that is none": (
         {"checks__freshness": "26 hours"},
-        "checks.freshness",
+        "checks.freshness.within",
         "'26 hours' is no duration",
         "such as 30s, 15m, 26h or 2d",
+    ),
+    "an anomaly of a column that is not there": (
+        {"checks__anomalies": {"columns": {"drauht": ["nulls"]}}},
+        "",
+        "anomalies names 'drauht', which is no column",
+        "columns are ship, arrived_at",
+    ),
+    "a figure that is none": (
+        {"checks__anomalies": {"columns": {"draught": ["mean"]}}},
+        "checks.anomalies.columns.draught.0",
+        "Input should be 'nulls', 'distinct' or 'distribution'",
+        "",
+    ),
+    "a volume anomaly that is none": (
+        {"checks__volume_anomaly": "error"},
+        "checks.volume_anomaly",
+        "'error' is none of true, false, warn and block",
+        "",
+    ),
+    "freshness of a column that says no time": (
+        {"checks__freshness": {"of": "ship", "within": "1h"}},
+        "",
+        "of needs a timestamp or a date; ship is string",
+        "",
+    ),
+    "freshness of less than a minute": (
+        {"checks__freshness": "30s"},
+        "checks.freshness",
+        "within must be at least 1m",
+        "",
+    ),
+    "a deadline that is no schedule": (
+        {"checks__freshness": {"by": "61 9 * * *"}},
+        "61 9 * * *",
+        "'61 9 * * *' is no cron schedule",
+        "Write five fields",
+    ),
+    "an age and a deadline": (
+        {"checks__freshness": {"by": "0 9 * * *", "within": "1h"}},
+        "checks.freshness",
+        "give either within (an age) or by (a cron schedule)",
+        "",
     ),
     "a rule over a column that is not there": (
         {"contract__rules__deep": {"sql": "drauht > 5"}},
@@ -297,6 +339,9 @@ ENTITY_MISTAKES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a typo in a word": ({"preferred": []}, "preferred", "no word 'preferred'", "mean 'prefer'?"),
 }
 LINES = {
+    "checks.freshness.within": "freshness",
+    "checks.anomalies.columns.draught.0": "mean",
+    "61 9 * * *": "by",
     "contract.columns.kind.clean.0.step": "lowr",
     "column kind": "replace_pattern",
     "{{ env.NOT_THERE }}/{date:%Y-%m-%d}*": "path",

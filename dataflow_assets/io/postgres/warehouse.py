@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from psycopg import errors, sql
 
 from dataflow_assets.errors import WarehouseSchemaError
+from dataflow_assets.io.ledger import PROFILE_COLUMNS, prune_profiles
 from dataflow_assets.io.postgres.connections import Connections
 from dataflow_assets.io.postgres.frames import prepare, to_frame, to_frames
 from dataflow_assets.io.postgres.tables import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow
+    from dataflow_assets.io.ledger import Counts, LedgerDrift, LedgerFile, LedgerRow, ProfileRow
     from dataflow_assets.io.postgres.connections import Connection
     from dataflow_assets.io.warehouse import EntityTable, Publication
 
@@ -110,6 +111,7 @@ class PostgresWarehouse:
         rows: Sequence[LedgerRow],
         files: Sequence[LedgerFile],
         drift: Sequence[LedgerDrift] = (),
+        profiles: Sequence[ProfileRow] = (),
     ) -> None:
         """Write what was published to the lake to the ledger, in one transaction.
 
@@ -117,13 +119,14 @@ class PostgresWarehouse:
             rows: What each publish did.
             files: The files of the raw partitions among them; they replace those known before.
             drift: How columns changed; it replaces what the same raw partition showed before.
+            profiles: Figures of partitions; those of the same version are replaced.
 
         Raises:
             WarehouseUnreachableError: The server is not there, and did not come back in time.
         """
-        if rows or drift:
+        if rows or drift or profiles:
             self._connections.run(self._prepare_ledger)
-            record = partial(_record, rows=rows, files=files, drift=drift)
+            record = partial(_record, rows=rows, files=files, drift=drift, profiles=profiles)
             self._connections.write(record, self._lock_timeout_s)
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
@@ -223,8 +226,10 @@ def _record(
     rows: Sequence[LedgerRow],
     files: Sequence[LedgerFile],
     drift: Sequence[LedgerDrift],
+    profiles: Sequence[ProfileRow],
 ) -> None:
     write_ledger(connection, rows)
+    _write_profiles(connection, profiles)
     raw = [(row.source, row.partition) for row in rows if row.layer == "raw"]
     connection.execute(
         "delete from dataflow.files f using unnest(%s::text[], %s::text[]) r(s, p) "
@@ -247,6 +252,28 @@ def _write_drift(connection: Connection, drift: Sequence[LedgerDrift]) -> None:
     )
     values = [tuple(getattr(one, name) for name in DRIFT_COLUMNS) for one in drift]
     _append(connection, "drift", DRIFT_COLUMNS, values)
+
+
+def _write_profiles(connection: Connection, profiles: Sequence[ProfileRow]) -> None:
+    if not profiles:
+        return
+    ordered = sorted(profiles, key=lambda one: (one.asset, one.partition, one.data_version))
+    names = ", ".join(map(quoted, PROFILE_COLUMNS))
+    kept = ", ".join(f"{quoted(name)} = excluded.{quoted(name)}" for name in PROFILE_COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            sql.SQL(
+                f"insert into dataflow.profiles ({names}) "
+                f"values ({', '.join(['%s'] * len(PROFILE_COLUMNS))}) "
+                f'on conflict (asset, "partition", data_version) do update set {kept}'
+            ),
+            [tuple(getattr(one, name) for name in PROFILE_COLUMNS) for one in ordered],
+        )
+    places = "select * from unnest(%s::text[], %s::text[])"
+    connection.execute(
+        prune_profiles(places).encode(),
+        [[one.asset for one in ordered], [one.partition for one in ordered]],
+    )
 
 
 def copy_staged(connection: Connection, table: EntityTable, one: Publication, target: str) -> int:

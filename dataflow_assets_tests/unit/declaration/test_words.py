@@ -11,12 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from dataflow_assets.builders.stores import digest_of
 from dataflow_assets.declaration.base import Duration
+from dataflow_assets.declaration.checks import Checks
 from dataflow_assets.declaration.contract import Column, Contract
 from dataflow_assets.declaration.entity import EntityDeclaration
 from dataflow_assets.declaration.extract import CsvDialect, Files
 from dataflow_assets.declaration.partitions import Partitions
 from dataflow_assets.declaration.rules import Limit
-from dataflow_assets.declaration.source import Checks, SourceDeclaration
+from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets_tests.scenario import ARRIVALS, HARBOUR, changed
 
 DURATION: TypeAdapter[dt.timedelta] = TypeAdapter(Duration)
