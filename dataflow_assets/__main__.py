@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 
-from dataflow_assets.commands import report, setup
+from dataflow_assets.commands import plan, quarantine, replay, report, setup
 from dataflow_assets.commands.parsing import FAILED, Parser
 from dataflow_assets.errors import DataflowError
 
-COMMANDS = (setup, report)
+COMMANDS = (setup, plan, quarantine, replay, report)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -123,6 +123,18 @@ class SettingsError(DataflowError):
     code = "DA110"
 
 
+class UnknownNameError(DataflowError):
+    """A command names a source, partition or rule that there is not."""
+
+    code = "DA111"
+
+
+class GitError(DataflowError):
+    """The declarations of a commit cannot be had from git."""
+
+    code = "DA112"
+
+
 class NothingReceivedError(DataflowError):
     """No file, or no row, arrived for a partition that must not be empty."""
 
@@ -201,6 +213,12 @@ class ChangedTypeError(DataflowError):
     """A column has another type than before, and the contract freezes types."""
 
     code = "DA310"
+
+
+class EntryError(DataflowError):
+    """An entry of a quarantine is not there, or cannot be released."""
+
+    code = "DA306"
 
 
 class EntityKeyError(DataflowError):

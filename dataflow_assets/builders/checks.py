@@ -50,10 +50,11 @@ ROWS = "row_count"
 QUARANTINED = "quarantined_share"
 COLUMNS = "columns_as_declared"
 BEFORE = "columns_as_before"
+DECISIONS = "decisions_applied"
 KEYS = "key_present"
 FRESHNESS = "freshness"
 VOLUME = "volume_anomaly"
-OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS, BEFORE, FRESHNESS, VOLUME)
+OWN_CHECKS = (CONSERVATION, ROWS, QUARANTINED, COLUMNS, BEFORE, DECISIONS, FRESHNESS, VOLUME)
 FOREIGN = re.compile(r"[^A-Za-z0-9_]")
 """What Dagster does not allow in the name of a check."""
 
@@ -137,6 +138,11 @@ def cleaned_check_specs(
         ),
         dg.AssetCheckSpec(
             BEFORE, asset=key, description="The columns are as in the partition before."
+        ),
+        dg.AssetCheckSpec(
+            DECISIONS,
+            asset=key,
+            description="Rows that a person released from the quarantine are loaded.",
         ),
     ]
     specs += [
@@ -236,7 +242,8 @@ def cleaned_outcomes(
         return
     yield conservation_outcome(cleaned.counts)
     yield _row_count_outcome(source, cleaned.counts)
-    yield _quarantined_outcome(source, cleaned.counts)
+    yield _quarantined_outcome(source, cleaned)
+    yield _decisions_outcome(cleaned)
     for name, rule in rules.items():
         yield _rule_outcome(name, rule, cleaned.tally.rules.get(rule.id, UNBROKEN), cleaned.counts)
 
@@ -315,15 +322,31 @@ def _row_count_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
     )
 
 
-def _quarantined_outcome(source: SourceDeclaration, counts: Counts) -> Outcome:
-    limits = source.checks.quarantined
-    share = (counts.quarantined or 0) / counts.received if counts.received else 0.0
+def _quarantined_outcome(source: SourceDeclaration, cleaned: Cleaned) -> Outcome:
+    limits, received = source.checks.quarantined, cleaned.counts.received
+    quarantined = cleaned.tally.quarantined
+    share = quarantined / received if received else 0.0
     return Outcome(
         QUARANTINED,
         passed=share <= min(limits.warn_share, limits.max_share),
         severity=ERROR if share > limits.max_share else WARN,
-        description=f"{counts.quarantined or 0:,} of {counts.received:,} rows ({share:.2%})",
+        description=f"{quarantined:,} of {received:,} rows ({share:.2%})",
         metadata={"share": dg.MetadataValue.float(share)},
+    )
+
+
+def _decisions_outcome(cleaned: Cleaned) -> Outcome:
+    tally, decided = cleaned.tally, cleaned.decided
+    barred = 0 if decided is None else decided.barred
+    description = f"{tally.released:,} rows released, {tally.discarded:,} discarded by hand"
+    if barred:
+        description += f"; {barred:,} released ones cannot be loaded: they have no key or values"
+    counts = {"released": tally.released, "discarded": tally.discarded, "not_loadable": barred}
+    return Outcome(
+        DECISIONS,
+        passed=barred == 0,
+        description=description,
+        metadata={word: dg.MetadataValue.int(rows) for word, rows in counts.items() if rows},
     )
 
 

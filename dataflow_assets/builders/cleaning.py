@@ -30,24 +30,35 @@ from dataflow_assets.errors import (
 )
 from dataflow_assets.io.breaks import find_breaks, find_gaps
 from dataflow_assets.io.duplicates import find_losers
+from dataflow_assets.io.entries import Entries
 from dataflow_assets.io.lake import FINDING_ROWS, Manifest, count_rows
 from dataflow_assets.io.ledger import Counts, LedgerRow
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
-from dataflow_assets.transform.findings import Tally, count_findings
+from dataflow_assets.transform.findings import (
+    DISCARDED,
+    QUARANTINED,
+    RELEASED,
+    WARNED,
+    Tally,
+    count_findings,
+)
 from dataflow_assets.transform.models import model_stamps
 from dataflow_assets.transform.plugin import transform_stamps
-from dataflow_assets.transform.quarantine import quarantine_rows
+from dataflow_assets.transform.quarantine import needed_rules, quarantine_rows
+from dataflow_assets.transform.references import flagged
 from dataflow_assets.transform.rules import contract_rules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from dataflow_assets.builders.anomalies import Figure
     from dataflow_assets.builders.drift import Found
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.errors import DataflowError
+    from dataflow_assets.io.entries import Decided
     from dataflow_assets.io.lake import Layer
     from dataflow_assets.transform.findings import Broken
 
@@ -71,6 +82,8 @@ class Cleaned:
         found: How its columns differ from the contract, and from those before.
         judged: Whether its rows were held to the contract: not if its columns refuse that.
         looked: Its figures, and how they compare with its history.
+        decided: What people decided about rows of it, if they did.
+        closed: How many open entries of the quarantine closed, by how.
         failure: Why the partition was not published, if it was not.
     """
 
@@ -80,12 +93,29 @@ class Cleaned:
     found: Found
     looked: Looked = field(default_factory=Looked)
     judged: bool = True
+    decided: Decided | None = None
+    closed: Mapping[str, int] = field(default_factory=dict)
     failure: DataflowError | None = None
 
     @property
     def counts(self) -> Counts:
         """Rows received, loaded, quarantined, duplicate and filtered."""
         return self.manifest.counts or Counts()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A raw partition that is judged.
+
+    Attributes:
+        partition: Which one.
+        raw: Its manifest.
+        rows: Its rows with `_row`, the number of each from 0.
+    """
+
+    partition: str
+    raw: Manifest
+    rows: pl.LazyFrame
 
 
 def cleaned_declaration(source: SourceDeclaration) -> str:
@@ -96,7 +126,10 @@ def cleaned_declaration(source: SourceDeclaration) -> str:
 
 
 def cleaned_version(
-    declaration: str, raw: Manifest, references: Mapping[str, str] | None = None
+    declaration: str,
+    raw: Manifest,
+    references: Mapping[str, str] | None = None,
+    decisions: str = "",
 ) -> str:
     """Return the data version of what a declaration makes of a raw partition.
 
@@ -104,8 +137,10 @@ def cleaned_version(
         declaration: What `cleaned_declaration` returns: worked out once, not for each partition.
         raw: The raw partition.
         references: By rule, the version of the table that it refers to.
+        decisions: Digest of what people decided about rows of it; empty if nothing.
     """
-    return digest(raw.data_version, declaration, *([references] if references else []))
+    more = [one for one in (references, decisions) if one]
+    return digest(raw.data_version, declaration, *more)
 
 
 class Cleaner(Workplace):
@@ -141,52 +176,72 @@ class Cleaner(Workplace):
         """
         name, lake = self._source.name, self._stores.lake
         with lake.partition_lock(f"cleaned/{name}", partition):
-            raw = lake.manifest("raw", name, partition)
-            if raw is None:
-                raise PartitionMissingError(
-                    "there is no raw partition to clean.",
-                    mend=f"Materialize raw/{name} for this partition first.",
-                    source=name,
-                    partition=partition,
-                )
-            cleaned = self._stage(partition, raw)
+            raw = self.raw(partition)
+            cleaned = self.stage(partition, raw)
             if cleaned.failure is None:
-                self._publish(partition, cleaned)
+                cleaned = self._publish(partition, cleaned, raw)
                 self._watch.published(cleaned.found)
                 self._anomalies.keep(partition, cleaned.manifest, cleaned.looked)
             else:
                 self._note_refused(cleaned)
         return cleaned
 
-    def _stage(self, partition: str, raw: Manifest) -> Cleaned:
-        """Look at the columns, write cleaned rows and findings to the work folder, and audit."""
+    def raw(self, partition: str) -> Manifest:
+        """Return the manifest of the raw partition.
+
+        Raises:
+            PartitionMissingError: It has not been published.
+        """
+        raw = self._stores.lake.manifest("raw", self._source.name, partition)
+        if raw is None:
+            raise PartitionMissingError(
+                "there is no raw partition to clean.",
+                mend=f"Materialize raw/{self._source.name} for this partition first.",
+                source=self._source.name,
+                partition=partition,
+            )
+        return raw
+
+    def staged(self, layer: Layer) -> Path:
+        """Return where `stage` wrote one of the two tables."""
+        return self._work / (QUARANTINE if layer == "quarantine" else CLEANED)
+
+    def stage(self, partition: str, raw: Manifest) -> Cleaned:
+        """Look at the columns, write cleaned rows and findings to the work folder, and audit.
+
+        Args:
+            partition: The partition.
+            raw: What `raw` returns of it.
+        """
         name, lake = self._source.name, self._stores.lake
         try:
             rows = lake.scan("raw", name, partition, self._work, row_index="_row")
             if raw.rows <= SMALL_ROWS:
                 rows = rows.collect().lazy()
             found = self._watch.look(partition, raw, lake.raw_schema(name, partition), rows)
-            return self._judge(partition, raw, rows, found)
+            return self._judge(_Given(partition, raw, rows), found)
         except POLARS_ERRORS as error:
             raise explain(error, f"The contract of {name}").at(
                 source=name, partition=partition
             ) from error
 
-    def _judge(self, partition: str, raw: Manifest, rows: pl.LazyFrame, found: Found) -> Cleaned:
+    def _judge(self, given: _Given, found: Found) -> Cleaned:
         """Hold the rows to the contract; what it refuses of their columns is a failure too."""
         started = time.monotonic()
+        partition, raw = given.partition, given.raw
         try:
-            plan, references = self._plan_of(partition, raw.rows, found.columns, rows)
+            plan, references = self._plan_of(given, found.columns)
         except HeaderError as error:
             failure = error.at(source=self._source.name, partition=partition)
-            stamp = self._stamp(raw, found, {})
+            stamp = self._stamp(raw, found, {}, "")
             return Cleaned(partition, stamp, Tally(), found, judged=False, failure=failure)
-        stamp = self._stamp(raw, found, references)
-        tally, found = self._write(plan, rows, raw.rows, stamp, found)
+        decided = self._decided(plan, given)
+        stamp = self._stamp(raw, found, references, "" if decided is None else decided.digest)
+        tally, found = self._write(plan, given, stamp, found, decided)
         counts = Counts(
             received=raw.rows,
             loaded=count_rows(self._work / CLEANED),
-            quarantined=tally.quarantined,
+            quarantined=tally.quarantined + tally.discarded,
             duplicate=tally.duplicate,
             filtered=tally.filtered,
         )
@@ -199,12 +254,16 @@ class Cleaner(Workplace):
             tally=tally,
             found=found,
             looked=looked,
+            decided=decided,
             failure=self._audit(partition, counts, tally, found, looked),
         )
 
-    def _stamp(self, raw: Manifest, found: Found, references: Mapping[str, str]) -> Manifest:
+    def _stamp(
+        self, raw: Manifest, found: Found, references: Mapping[str, str], decisions: str
+    ) -> Manifest:
         return Manifest(
-            data_version=cleaned_version(self._declaration, raw, references),
+            data_version=cleaned_version(self._declaration, raw, references, decisions),
+            decisions=decisions,
             declaration=self._declaration,
             references=dict(references),
             run_id=self._stores.run_id,
@@ -213,19 +272,44 @@ class Cleaner(Workplace):
             published_at=dt.datetime.now(dt.UTC),
         )
 
+    def _decided(self, plan: CleaningPlan, given: _Given) -> Decided | None:
+        """Find the rows that people decided about; most partitions have none, and cost nothing."""
+        decisions = self._entries.decisions(given.partition)
+        if decisions is None:
+            return None
+        rows, received, limit = given.rows, given.raw.rows, self._stores.memory_limit_mb
+        losers = find_losers(rows, plan, received, self._work, limit)
+        breaks = find_breaks(rows, plan, losers, received, self._work, limit)
+        found = plan.clean(rows, losers, breaks).findings
+        needed = needed_rules(self._source.contract, self._rules)
+        rules = pl.col("reasons").list.eval(pl.element().struct.field("rule").is_in(list(needed)))
+        bad = found.filter(pl.col("outcome") == QUARANTINED).with_columns(barred=rules.list.any())
+        return self._entries.match(decisions, bad.drop("reasons", "outcome"), received)
+
+    @cached_property
+    def _entries(self) -> Entries:
+        limit = self._stores.memory_limit_mb
+        return Entries(self._stores.lake, self._source.name, self._work, limit)
+
     def _write(
-        self, plan: CleaningPlan, rows: pl.LazyFrame, received: int, stamp: Manifest, found: Found
+        self,
+        plan: CleaningPlan,
+        given: _Given,
+        stamp: Manifest,
+        found: Found,
+        decided: Decided | None,
     ) -> tuple[Tally, Found]:
         """Write cleaned rows and quarantine to the work folder, and count the findings.
 
         Where values of a changed type are not to be quarantined, that shows only once the rows are
         judged: they are judged again then, which takes as long as it did.
         """
-        findings = self._write_cleaned(plan, rows, received, stamp)
+        rows, received = given.rows, given.raw.rows
+        findings = self._write_cleaned(plan, given, stamp, decided)
         tally = count_findings(findings)
         changed = self._watch.changed_types(found, rows, received, tally)
         if changed and self._source.contract.changed_types.policy in ("evolve", "discard"):
-            findings = self._write_cleaned(plan.sparing(changed), rows, received, stamp)
+            findings = self._write_cleaned(plan.sparing(changed), given, stamp, decided)
             tally = count_findings(findings)
         cleaned = self._work / CLEANED
         found = self._watch.judged(found, changed, rows, cleaned, count_rows(cleaned))
@@ -234,19 +318,24 @@ class Cleaner(Workplace):
         )
         if any(rule.no_gaps is not None for rule in plan.contract.rules.values()):
             tally = replace(tally, rules=tally.rules | self._gaps(plan))
-        quarantine_rows(findings).sink_parquet(
+        quarantine_rows(findings, given.partition).sink_parquet(
             self._work / QUARANTINE, engine="streaming", **options
         )
         return tally, found
 
     def _write_cleaned(
-        self, plan: CleaningPlan, rows: pl.LazyFrame, received: int, stamp: Manifest
+        self, plan: CleaningPlan, given: _Given, stamp: Manifest, decided: Decided | None
     ) -> pl.LazyFrame:
         """Write the cleaned rows to the work folder, and return the findings about the others."""
+        rows, received = given.rows, given.raw.rows
+        if decided is not None:
+            plan = plan.releasing(decided.released)
         if received <= SMALL_ROWS:
             options = self._stores.lake.sink_options(stamp)
-            return self._write_small(plan, rows.collect(), options)
-        return self._write_streaming(plan, rows, received, stamp)
+            findings = self._write_small(plan, rows.collect(), options)
+        else:
+            findings = self._write_streaming(plan, rows, received, stamp)
+        return findings if decided is None else _marked(findings, decided)
 
     def _gaps(self, plan: CleaningPlan) -> dict[str, Broken]:
         """Find the gaps among the cleaned rows in the work folder."""
@@ -324,19 +413,20 @@ class Cleaner(Workplace):
             **metadata.count_metadata(counts),
         }
         if layer == "quarantine":
-            shown["rules"] = {rule: broken.rows for rule, broken in cleaned.tally.rules.items()}
+            shown |= metadata.quarantine_metadata(cleaned.tally, cleaned.closed)
+        elif cleaned.tally.released:
+            shown["released"] = cleaned.tally.released
         if preview:
             shown["preview"] = metadata.preview(lake.head(*place, metadata.PREVIEW_ROWS))
         return Shown(cleaned.manifest.data_version, shown)
 
-    def _plan_of(
-        self, partition: str, received: int, columns: pl.Schema, rows: pl.LazyFrame
-    ) -> tuple[CleaningPlan, Mapping[str, str]]:
+    def _plan_of(self, given: _Given, columns: pl.Schema) -> tuple[CleaningPlan, Mapping[str, str]]:
         """Return how a partition is judged, and the versions of the tables that rules refer to."""
         plan = self._plan_for(columns)
         if not references_of(self._source):
             return plan, {}
-        referred = self._tables.read(partition, received, partial(plan.values, rows))
+        values = partial(plan.values, given.rows)
+        referred = self._tables.read(given.partition, given.raw.rows, values)
         return plan.referring(referred.lookups), referred.versions
 
     @cached_property
@@ -350,12 +440,19 @@ class Cleaner(Workplace):
             self._plans[key] = CleaningPlan(source.contract, columns, source.extract.rejects)
         return self._plans[key]
 
-    def _publish(self, partition: str, cleaned: Cleaned) -> None:
-        """Publish the quarantine first: whoever sees the rows can see what is not among them."""
+    def _publish(self, partition: str, cleaned: Cleaned, raw: Manifest) -> Cleaned:
+        """Publish the quarantine first: whoever sees the rows can see what is not among them.
+
+        Before it, which of its entries close is recorded: whoever is killed between does it again.
+        """
         name, lake = self._source.name, self._stores.lake
+        closed = self._entries.close(
+            partition, self.staged("quarantine"), raw, cleaned.manifest, cleaned.decided
+        )
         quarantined, loaded = cleaned.counts.quarantined or 0, cleaned.counts.loaded
         lake.publish(self._work / QUARANTINE, "quarantine", name, partition, rows=quarantined)
         lake.publish(self._work / CLEANED, "cleaned", name, partition, rows=loaded)
+        return replace(cleaned, closed=closed)
 
     def _audit(
         self, partition: str, counts: Counts, tally: Tally, found: Found, looked: Looked
@@ -396,7 +493,7 @@ class Cleaner(Workplace):
 
     def _audit_quarantined(self, counts: Counts, tally: Tally) -> DataflowError | None:
         limit = self._source.checks.quarantined.max_share
-        quarantined = counts.quarantined or 0
+        quarantined = tally.quarantined
         if quarantined and not counts.loaded + (counts.filtered or 0):
             return QuarantineLimitError(
                 f"all of {counts.received:,} rows break the contract; most often "
@@ -424,3 +521,17 @@ class Cleaner(Workplace):
                 "the partition stays as it was.",
             )
         return None
+
+
+def _marked(findings: pl.LazyFrame, decided: Decided) -> pl.LazyFrame:
+    """Tell the rows that people decided about from the others."""
+    outcome, row = pl.col("outcome"), pl.col("_row")
+    released = (outcome == WARNED) & flagged(decided.released, row)
+    discarded = (outcome == QUARANTINED) & flagged(decided.discarded, row)
+    return findings.with_columns(
+        outcome=pl.when(released)
+        .then(pl.lit(RELEASED))
+        .when(discarded)
+        .then(pl.lit(DISCARDED))
+        .otherwise(outcome)
+    )

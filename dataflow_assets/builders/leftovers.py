@@ -117,6 +117,6 @@ def unhindered(
         for key, one in cleaned.items()
         if one
         and (before := raw[key])
-        and one.data_version == cleaned_version(declaration, before, one.references)
+        and one.data_version == cleaned_version(declaration, before, one.references, one.decisions)
     ]
     return published if len(published) < len(keys) else []

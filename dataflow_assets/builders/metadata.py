@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dataflow_assets.io.lake import Manifest
     from dataflow_assets.io.ledger import Counts
     from dataflow_assets.transform.drift import Drift
+    from dataflow_assets.transform.findings import Tally
     from dataflow_assets.transform.normalize import Mapping as ColumnMapping
 
 PREVIEW_ROWS = 5
@@ -28,11 +29,15 @@ PREVIEW_WIDTH = 40
 FILES_SHOWN = 20
 DRIFT_SHOWN = 100
 DRIFT_WIDTH = 120
+SAMPLES_A_RULE = 3
+SAMPLES_SHOWN = 30
 QUARANTINE_SCHEMA = dg.TableSchema(
     columns=[
+        dg.TableColumn("_partition", "string", "The partition key"),
         dg.TableColumn("_file", "string", "File, relative to the files folder"),
         dg.TableColumn("_version", "string", "First 16 digits of the file's SHA-256"),
         dg.TableColumn("_line", "int64", "Line of the file on which the row begins"),
+        dg.TableColumn("state", "string", "open, or discarded by a person"),
         dg.TableColumn("rules", "list(string)", "Rules that the row breaks"),
         dg.TableColumn("reasons", "list(struct)", "Column, rule, severity, value of each breach"),
         dg.TableColumn("row", "string", "The row as received, as JSON or text"),
@@ -158,6 +163,34 @@ def partition_metadata(manifest: Manifest, uri: str, size: int, rows: int) -> Me
         "seconds": round(manifest.duration_s, 3),
         "declaration": manifest.declaration,
     }
+
+
+def quarantine_metadata(tally: Tally, closed: Mapping[str, int]) -> Metadata:
+    """Return what is shown of a quarantine: counts by rule, samples, states.
+
+    Args:
+        tally: The findings of the partition.
+        closed: How many entries closed with this publish, by how.
+    """
+    ranked = sorted(tally.rules.items(), key=lambda item: -item[1].rows)
+    counts = [(rule, f"{broken.rows:,}") for rule, broken in ranked]
+    samples = [
+        (rule, one.file, one.line, one.column, one.value)
+        for rule, broken in ranked
+        for one in broken.samples[:SAMPLES_A_RULE]
+    ][:SAMPLES_SHOWN]
+    shown: Metadata = {
+        "rules": {rule: broken.rows for rule, broken in tally.rules.items()},
+        "open": tally.quarantined,
+    }
+    if ranked:
+        shown["by_rule"] = dg.MetadataValue.md(markdown_table(("rule", "rows"), counts))
+        heads = ("rule", "file", "line", "column", "value as received")
+        shown["samples"] = dg.MetadataValue.md(markdown_table(heads, samples))
+    if closed:
+        shown["closed"] = dict(closed)
+    decided = {"discarded": tally.discarded, "released": tally.released}
+    return shown | {word: rows for word, rows in decided.items() if rows}
 
 
 def files_metadata(manifest: Manifest) -> Metadata:

@@ -92,6 +92,16 @@ def normalized_declaration(entity: EntityDeclaration) -> str:
     return digest(NORMALIZED_CODE, digest_of(entity))
 
 
+def normalized_version(declaration: str, cleaned: cabc.Mapping[str, str]) -> str:
+    """Return the data version of what a declaration makes of cleaned partitions.
+
+    Args:
+        declaration: What `normalized_declaration` returns.
+        cleaned: Their data versions, by source.
+    """
+    return digest(declaration, cleaned)
+
+
 def build_table(entity: EntityDeclaration, partitions: Partitions) -> EntityTable:
     """Return the table that an entity's declaration asks for."""
     return EntityTable(
@@ -103,6 +113,26 @@ def build_table(entity: EntityDeclaration, partitions: Partitions) -> EntityTabl
         write=entity.write,
         partitions=partitions.values,
     )
+
+
+def write_winners(
+    rows: EntityRows, mapped: pl.LazyFrame, received: int, staged: Path, memory_limit_mb: int
+) -> tuple[int, int]:
+    """Write the mapped rows that win, and return how many have no key, and how many lose.
+
+    Args:
+        rows: Says which row of a key wins.
+        mapped: The rows of all sources with `_row`, those of preferred sources first.
+        received: How many they are.
+        staged: The file to write, in a work folder.
+        memory_limit_mb: Bound for the memory of the comparison, in MB.
+    """
+    mapped = mapped.collect().lazy() if received <= SMALL_ROWS else mapped
+    without_key = rows.count_without_key(mapped)
+    losers = find_losers(mapped, rows, received, staged.parent, memory_limit_mb)
+    winners = rows.winners(mapped, losers)
+    winners.sink_parquet(staged, engine="streaming", **STAGED_OPTIONS)
+    return without_key, 0 if losers is None else int(losers.sum())
 
 
 class Normalizer(Workplace):
@@ -157,18 +187,12 @@ class Normalizer(Workplace):
         received = sum(manifest.rows for manifest in cleaned.values())
         staged = self._work / f"{next(self._numbers)}.parquet"
         try:
-            mapped = mapped.collect().lazy() if received <= SMALL_ROWS else mapped
-            without_key = self._rows.count_without_key(mapped)
-            losers = find_losers(
-                mapped, self._rows, received, self._work, self._stores.memory_limit_mb
-            )
-            self._rows.winners(mapped, losers).sink_parquet(
-                staged, engine="streaming", **STAGED_OPTIONS
+            without_key, duplicate = write_winners(
+                self._rows, mapped, received, staged, self._stores.memory_limit_mb
             )
         except POLARS_ERRORS as error:
             raise self._explain(error, partition) from error
         loaded = count_rows(staged)
-        duplicate = 0 if losers is None else int(losers.sum())
         counts = Counts(received=received, loaded=loaded, duplicate=duplicate)
         return Normalized(
             partition=partition,
@@ -240,7 +264,7 @@ class Normalizer(Workplace):
 
     def _version(self, cleaned: cabc.Mapping[str, Manifest]) -> str:
         versions = {source: manifest.data_version for source, manifest in cleaned.items()}
-        return digest(self._declaration, versions)
+        return normalized_version(self._declaration, versions)
 
     def _audit(self, partition: str, without_key: int, counts: Counts) -> DataflowError | None:
         """Return why the partition may not be published, if it may not."""

@@ -65,7 +65,7 @@ def build_sensor(
             for one in failed:
                 going = unhindered(source, opened, discovery.finder, one.partitions(keys))
                 runs = ranges(going, keys, PARTITIONS_A_RUN)
-                requests += [_run_request(f"{one.run_id}:{run[0]}", run) for run in runs]
+                requests += [run_request(f"{one.run_id}:{run[0]}", run) for run in runs]
         except DataflowError as error:
             raise dg.Failure(str(error.at(source=source.name)), allow_retries=False) from error
         cursor = replace(look.cursor, failed_at=failed[-1].failed_at) if failed else look.cursor
@@ -130,7 +130,7 @@ def build_schedule(
         with dg.partition_loading_context(context.scheduled_execution_time):
             keys = partitions.get_partition_keys()
         due = _due(source, keys, context.scheduled_execution_time)
-        return _run_request(None, due) if due else dg.SkipReason("no partition is due yet")
+        return run_request(None, due) if due else dg.SkipReason("no partition is due yet")
 
     return evaluate
 
@@ -162,10 +162,11 @@ def _due(source: SourceDeclaration, keys: Sequence[str], now: dt.datetime) -> Se
 def _request(name: str, run: Sequence[str], look: Look) -> dg.RunRequest:
     """Ask for one run over neighbouring partitions."""
     state = digest([(key, look.prints[key]) for key in run])
-    return _run_request(f"{name}:{look.cursor.generation}:{state}", run)
+    return run_request(f"{name}:{look.cursor.generation}:{state}", run)
 
 
-def _run_request(run_key: str | None, run: Sequence[str]) -> dg.RunRequest:
+def run_request(run_key: str | None, run: Sequence[str]) -> dg.RunRequest:
+    """Ask for one run over neighbouring partitions."""
     if len(run) == 1:
         return dg.RunRequest(run_key=run_key, partition_key=run[0])
     return dg.RunRequest(

@@ -26,6 +26,7 @@ from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.patches import propose_patch
 from dataflow_assets.builders.receiving import Receiver, raw_declaration
 from dataflow_assets.builders.references import asset_deps
+from dataflow_assets.builders.replay_sensor import build_replay_sensor
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.sensor import build_schedule, build_sensor
 from dataflow_assets.builders.steps import (
@@ -70,6 +71,12 @@ def build_source(
         selection=_own_assets(source),
         description=f"Materializes {source.name}, up to the tables that it feeds.",
     )
+    replay = dg.define_asset_job(
+        f"{source.name}_replay",
+        selection=_own_assets(source) - dg.AssetSelection.assets(dg.AssetKey(["raw", source.name])),
+        description=f"Makes {source.name} anew from raw, up to the tables that it feeds: nothing "
+        "is received again.",
+    )
     declared = source.automation
     return dg.Definitions(
         assets=[
@@ -77,8 +84,11 @@ def build_source(
             _raw_asset(source, partitions, unusable),
             _cleaned_asset(source, partitions, unusable, file),
         ],
-        jobs=[job],
-        sensors=_sensors(source, job, partitions),
+        jobs=[job, replay],
+        sensors=[
+            *_sensors(source, job, partitions),
+            build_replay_sensor(source, replay, partitions),
+        ],
         schedules=[build_schedule(source, declared.cron, job, partitions)] if declared.cron else [],
     )
 

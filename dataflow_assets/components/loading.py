@@ -80,6 +80,45 @@ def load_declarations(folder: Path) -> dg.Definitions:
     return definitions
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What a folder of declarations declares.
+
+    Attributes:
+        sources: The sources, by name.
+        entities: The entities, by name.
+        definitions: What Dagster is given of them.
+    """
+
+    sources: dict[str, SourceDeclaration]
+    entities: dict[str, EntityDeclaration]
+    definitions: dg.Definitions
+
+
+def load_declared(folder: Path | None = None) -> Declared:
+    """Return what a folder declares, once all of it is found to be right.
+
+    Args:
+        folder: The folder; none: the one that the environment names.
+
+    Raises:
+        DeclarationError: A declaration is wrong.
+    """
+    folder = (folder or declarations_dir()).resolve()
+    definitions = load_declarations(folder)
+    tree = _tree_of(folder)
+    sources = [one.declaration for one in tree.get_all_components(Source)]
+    entities = [one.declaration for one in tree.get_all_components(Entity)]
+    return Declared(
+        {one.name: one for one in sources}, {one.name: one for one in entities}, definitions
+    )
+
+
+def declarations_dir() -> Path:
+    """Return the folder of the declarations, as the environment says."""
+    return get_settings().declarations_dir or PACKAGE / "defs"
+
+
 def load_tables() -> list[EntityTable]:
     """Return the tables of all entities that the environment's declarations name.
 
@@ -91,37 +130,6 @@ def load_tables() -> list[EntityTable]:
         build_table(entity, declared.sources[next(iter(entity.mappings))].partitions)
         for entity in declared.entities.values()
     ]
-
-
-@dataclass(frozen=True)
-class Declarations:
-    """What a folder of declarations says.
-
-    Attributes:
-        sources: By name.
-        entities: By name.
-        definitions: What Dagster is given of them.
-    """
-
-    sources: dict[str, SourceDeclaration]
-    entities: dict[str, EntityDeclaration]
-    definitions: dg.Definitions
-
-
-def load_declared() -> Declarations:
-    """Return what the environment's declarations say.
-
-    Raises:
-        DeclarationError: A declaration is wrong.
-    """
-    folder = (get_settings().declarations_dir or PACKAGE / "defs").resolve()
-    definitions = load_declarations(folder)
-    tree = _tree_of(folder)
-    sources = [one.declaration for one in tree.get_all_components(Source)]
-    entities = [one.declaration for one in tree.get_all_components(Entity)]
-    return Declarations(
-        {one.name: one for one in sources}, {one.name: one for one in entities}, definitions
-    )
 
 
 def _tree_of(folder: Path) -> dg.ComponentTree:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Polars reads ahead two row groups instead of more: as fast here, with half of the memory. With one
 # it would decode them one after the other, in a single thread.
 os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "2")
-Layer = Literal["raw", "cleaned", "quarantine"]
+Layer = Literal["raw", "cleaned", "quarantine", "decisions", "closed"]
 KEY = "dataflow"
 """Under which the manifest stands in a Parquet file's metadata."""
 GROUP_ROWS = 50_000
@@ -105,6 +105,7 @@ class Manifest(BaseModel):
         rows: Rows in the file, as its footer says.
         published_at: When the file was written.
         duration_s: Seconds that the work took, as far as known when the file was written.
+        decisions: Digest of what people decided about quarantined rows; empty if nothing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -121,6 +122,7 @@ class Manifest(BaseModel):
     rows: int = 0
     published_at: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
     duration_s: float = 0.0
+    decisions: str = ""
 
 
 class Lake:
@@ -144,6 +146,14 @@ class Lake:
     def size(self, layer: Layer, source: str, partition: str) -> int:
         """Return the bytes of a published partition's Parquet file."""
         return self._place.size(_name(layer, source, partition))
+
+    def elsewhere(self, root: Path) -> Lake:
+        """Return the same lake with what is on its way in another folder.
+
+        Args:
+            root: The folder; nothing is written to the lake's own then, unless it is published.
+        """
+        return Lake(root, self._lock_timeout_s, self._place)
 
     def archive(self, source: str, work: Path) -> Archive:
         """Return where a source's bytes are archived.
@@ -213,7 +223,7 @@ class Lake:
 
         Args:
             staged: The file, in a work folder.
-            layer: raw, cleaned or quarantine.
+            layer: raw, cleaned, quarantine, decisions or closed.
             source: The source.
             partition: The partition key.
             rows: How many rows the file must have.
@@ -316,10 +326,21 @@ class Lake:
             PartitionMissingError: It has never been published.
             UnreadableFileError: It is not what was published.
         """
-        path = self._place.get(_name(layer, source, partition), work)
+        path = self.find(layer, source, partition, work)
         if path is None:
             raise self._missing(layer, source, partition)
         return pl.scan_parquet(path, glob=False, hive_partitioning=False, row_index_name=row_index)
+
+    def find(self, layer: Layer, source: str, partition: str, work: Path) -> Path | None:
+        """Return a local file with a partition's rows, or none if it was never published.
+
+        Args:
+            layer: Which table.
+            source: The source.
+            partition: The partition key.
+            work: The work folder; see `scan`.
+        """
+        return self._place.get(_name(layer, source, partition), work)
 
     def head(self, layer: Layer, source: str, partition: str, rows: int) -> pl.DataFrame:
         """Return the first rows of a published partition, without reading the others."""

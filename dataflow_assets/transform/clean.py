@@ -12,6 +12,7 @@ split, or breaks a rule of severity quarantine or block), **filtered** (a repeat
 
 from __future__ import annotations
 
+import copy
 import difflib
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -132,6 +133,7 @@ class CleaningPlan:
         if not isinstance(raw_columns, pl.Schema):
             raw_columns = pl.Schema(dict.fromkeys(raw_columns, pl.String()))
         self._types = raw_columns
+        self._released: np.ndarray | None = None
         self._raw_columns = tuple(raw_columns)
         self._rejects = rejects
         self._lookups = lookups
@@ -166,6 +168,19 @@ class CleaningPlan:
     def sparing(self, changed: Collection[str]) -> CleaningPlan:
         """Return the same plan for columns whose values are of another type than declared."""
         return CleaningPlan(self.contract, self._types, self._rejects, self._lookups, changed)
+
+    def releasing(self, rows: np.ndarray) -> CleaningPlan:
+        """Return the plan for a partition of which a person released rows.
+
+        They are good though they break rules; what cannot be read in them is null.
+
+        Args:
+            rows: By row number, whether the row is released; none that breaks `needed_rules`.
+        """
+        plan = copy.copy(self)
+        plan._released = rows  # noqa: SLF001 - a plan as this one
+        plan.__dict__.pop("_verdicts", None)
+        return plan
 
     def clean(
         self,
@@ -359,10 +374,11 @@ class CleaningPlan:
     def _across(self, breaks: Mapping[str, np.ndarray]) -> tuple[Check, ...]:
         """Return the rules across rows that are broken, with the rows that break them."""
         rules = self.contract.rules
+        kept = None if self._released is None else ~self._released
         return tuple(
             Check(
                 rule_id(name, rules[name]),
-                flagged(flags, pl.col("_row")),
+                flagged(flags if kept is None else flags & kept, pl.col("_row")),
                 tuple(dict.fromkeys(column for _, column in rules[name].looks_at)),
             )
             for name, flags in breaks.items()
@@ -395,6 +411,9 @@ class CleaningPlan:
         bad = pl.when(accepted).then(broken).otherwise(pl.col("_reject") != REPEATED_HEADER)
         wanted = accepted if self._where is None else accepted & self._where
         warned = _any_of(check for check in self._checks if check.rule.keeps)
+        if self._released is not None:
+            released = flagged(self._released, pl.col("_row"))
+            bad, warned = bad & ~released, warned | released
         return bad.alias("_bad"), wanted.alias("_wanted"), warned
 
     def _typed(self, raw: pl.LazyFrame) -> pl.LazyFrame:

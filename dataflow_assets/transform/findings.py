@@ -35,6 +35,12 @@ LONGEST_VALUE = 200
 SAMPLES = 5
 """Rows of which a tally shows where a rule was broken."""
 
+QUARANTINED = "quarantined"
+WARNED = "warned"
+DISCARDED = "discarded"
+RELEASED = "released"
+"""Outcomes: the last two are what people decided about quarantined rows."""
+
 BATCH = 50_000
 """Findings that are counted at once: the bound of the memory that counting needs."""
 
@@ -82,14 +88,18 @@ class Tally:
     """How many findings there are, by outcome and by rule.
 
     Attributes:
-        quarantined: Rows that broke the contract.
+        quarantined: Rows that broke the contract, without those that a person discarded.
+        discarded: Rows that broke it, and that a person discarded.
+        released: Good rows that break it, and that a person released.
         filtered: Rows that the contract does not want.
         duplicate: Rows that lost against another of their key.
         warned: Good rows about which a rule warns.
-        rules: The rules that are broken, by id.
+        rules: The rules that are broken, by id; what a person decided about does not count.
     """
 
     quarantined: int = 0
+    discarded: int = 0
+    released: int = 0
     filtered: int = 0
     duplicate: int = 0
     warned: int = 0
@@ -224,7 +234,8 @@ def _as_long_as(other: pl.Series, values: pl.Series) -> pl.Series:
 
 def _broken_rules(batch: pl.DataFrame) -> pl.DataFrame:
     """Return one row per reason: `file`, `line`, `column`, `rule`, `value`, `message`."""
-    each = batch.filter(pl.col("reasons").list.len() > 0).explode("reasons")
+    undecided = ~pl.col("outcome").is_in([DISCARDED, RELEASED])
+    each = batch.filter(undecided & (pl.col("reasons").list.len() > 0)).explode("reasons")
     reason = pl.col("reasons").struct
     return each.select(
         pl.col("_file").alias("file"),

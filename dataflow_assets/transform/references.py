@@ -149,9 +149,12 @@ class AbsentRows:
 
 
 def flagged(flags: np.ndarray, numbers: pl.Expr) -> pl.Expr:
-    """Look up the flag of each row number."""
+    """Look up the flag of each row number.
+
+    Where the outcome does not depend on a row's flag, Polars may hand over null for its number.
+    """
     return numbers.map_batches(
-        lambda rows: pl.Series(rows.name, flags[rows.to_numpy()]),
+        lambda rows: pl.Series(rows.name, flags[rows.fill_null(0).to_numpy()]),
         return_dtype=pl.Boolean,
         is_elementwise=True,
     )

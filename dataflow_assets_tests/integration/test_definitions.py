@@ -748,6 +748,7 @@ def test_every_promise_is_a_check(world: World) -> None:
         "quarantined_share",
         "columns_as_declared",
         "columns_as_before",
+        "decisions_applied",
         "ship__required",
         "ship__length",
         "ship__nul_byte",

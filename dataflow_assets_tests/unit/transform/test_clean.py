@@ -158,8 +158,16 @@ def test_the_quarantine_lists_rule_ids_beside_reasons() -> None:
     _, findings = outcome_of(
         {"id": ["x", "2"], "at": ["never", ""], "magnitude": ["", ""], "kind": ["quake", "blast"]}
     )
-    rows = quarantine_rows(findings.lazy()).collect()
-    assert rows.columns == ["_file", "_version", "_line", "rules", "reasons", "row"]
+    rows = quarantine_rows(findings.lazy(), "p").collect()
+    assert rows.drop("_partition", "state").columns == [
+        "_file",
+        "_version",
+        "_line",
+        "rules",
+        "reasons",
+        "row",
+    ]
+    assert rows.select("_partition", "state").rows() == [("p", "open")]
     assert rows["rules"].to_list() == [["id__type", "at__type"]]
 
 
