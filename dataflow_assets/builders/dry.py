@@ -72,6 +72,8 @@ def clean_dry(source: SourceDeclaration, stores: Stores, partition: str, folder:
     with Cleaner(source, stores) as cleaner:
         raw = cleaner.raw(partition)
         cleaned = cleaner.stage(partition, raw)
+        if cleaned.failure is not None and not cleaned.judged:
+            raise cleaned.failure
         if cleaner.raw(partition).data_version != raw.data_version:
             raise FileChangedError(
                 "the raw partition was published anew meanwhile.",
