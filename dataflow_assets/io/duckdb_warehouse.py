@@ -24,7 +24,7 @@ from dataflow_assets.errors import (
     WarehouseLockedError,
     WarehouseSchemaError,
 )
-from dataflow_assets.io.ledger import DDL, NEWEST_TABLE, prune_profiles
+from dataflow_assets.io.ledger import DDL, LEDGER_TABLES, prune_profiles
 from dataflow_assets.io.locks import exclusive, shared
 from dataflow_assets.io.warehouse import ADDED, literal, quoted
 from dataflow_assets.io.write_modes import CLOSED_BY, Part, WriteMode, accounted
@@ -368,11 +368,12 @@ def _write_drift(connection: duckdb.DuckDBPyConnection, drift: Sequence[LedgerDr
 
 def _prepare_ledger(connection: duckdb.DuckDBPyConnection) -> None:
     """Make the ledger's tables, all at once, unless they are there."""
+    tables = ", ".join(map(literal, LEDGER_TABLES))
     there = connection.execute(
-        "select 1 from duckdb_tables() where schema_name = 'dataflow' and table_name = $1",
-        [NEWEST_TABLE],
+        "select count(*) from duckdb_tables() "
+        f"where schema_name = 'dataflow' and table_name in ({tables})"
     ).fetchone()
-    if there is None:
+    if there != (len(LEDGER_TABLES),):
         connection.begin()
         connection.execute(DDL)
         connection.commit()

@@ -234,8 +234,8 @@ LEDGER_COLUMNS = """
     declaration varchar not null, run_id varchar not null,
     published_at timestamptz not null, duration_s double precision not null
 """
-NEWEST_TABLE = "profiles"
-"""The table that was added last: where it is, all are."""
+LEDGER_TABLES = ("ledger", "ledger_history", "files", "drift", "profiles")
+"""The tables of the ledger; one made by an earlier version has fewer."""
 DDL = f"""
 create schema if not exists dataflow;
 create schema if not exists normalized;

@@ -21,7 +21,7 @@ from psycopg import errors, sql
 from dataflow_assets.declaration.entity import HISTORY_COLUMNS
 from dataflow_assets.errors import WarehouseSchemaError
 from dataflow_assets.io.ledger import DDL as LEDGER
-from dataflow_assets.io.ledger import NEWEST_TABLE
+from dataflow_assets.io.ledger import LEDGER_TABLES
 from dataflow_assets.io.postgres.connections import set_lock_timeout, writing
 from dataflow_assets.io.postgres.types import TEXT, postgres_type, widens
 from dataflow_assets.io.warehouse import TECHNICAL, quoted
@@ -84,9 +84,9 @@ def column_types(table: EntityTable) -> dict[str, str]:
 
 def ledger_is_there(connection: Connection) -> bool:
     """Whether the ledger's tables have been made."""
+    tables = [f"dataflow.{name}" for name in (*LEDGER_TABLES, "migrations")]
     found = connection.execute(
-        "select to_regclass('dataflow.migrations') is not null and to_regclass(%s) is not null",
-        [f"dataflow.{NEWEST_TABLE}"],
+        "select bool_and(to_regclass(name) is not null) from unnest(%s::text[]) name", [tables]
     ).fetchone()
     return found == (True,)
 
