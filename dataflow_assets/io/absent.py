@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import duckdb
 import polars as pl
 
-from dataflow_assets.errors import StorageError
-from dataflow_assets.io.duplicates import flags_of, spilling
+from dataflow_assets.io.duplicates import flags_of, short_of_room, spilling
 from dataflow_assets.io.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -45,13 +43,8 @@ def find_absent(
     sought, there = folder / "sought.parquet", folder / "there.parquet"
     for frame, path in ((complete, sought), (known, there)):
         frame.sink_parquet(path, compression="lz4", engine="streaming")
-    try:
+    with short_of_room(folder.parent, "references cannot be looked after"):
         return _compared(sought, there, names, rows, memory_limit_mb)
-    except duckdb.Error as error:
-        raise StorageError(
-            f"references cannot be looked after: {error}.",
-            mend=f"Free space in {folder.parent}, or raise MEMORY_LIMIT_MB.",
-        ) from error
 
 
 def _compared(

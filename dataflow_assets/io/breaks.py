@@ -18,11 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import polars as pl
 
-from dataflow_assets.errors import StorageError
-from dataflow_assets.io.duplicates import find_losers, flags_of, spilling
+from dataflow_assets.io.duplicates import find_losers, flags_of, short_of_room, spilling
 from dataflow_assets.io.warehouse import quoted
 from dataflow_assets.transform.across import (
     BEFORE,
@@ -126,14 +124,11 @@ def find_gaps(
 @contextmanager
 def _room(work_dir: Path, what: str) -> Iterator[Path]:
     """Give a folder for temporary files, and say what is wrong if DuckDB lacks memory or disk."""
-    try:
-        with tempfile.TemporaryDirectory(dir=work_dir, prefix="breaks-") as folder:
-            yield Path(folder)
-    except duckdb.Error as error:
-        raise StorageError(
-            f"{what} cannot be looked after: {error}.",
-            mend=f"Free space in {work_dir}, or raise MEMORY_LIMIT_MB.",
-        ) from error
+    with (
+        short_of_room(work_dir, f"{what} cannot be looked after"),
+        tempfile.TemporaryDirectory(dir=work_dir, prefix="breaks-") as folder,
+    ):
+        yield Path(folder)
 
 
 def _out_of_order(

@@ -11,6 +11,7 @@ Each is done in memory where it fits, else by DuckDB, which spills to the work f
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -25,7 +26,7 @@ from dataflow_assets.io.warehouse import quoted
 from dataflow_assets.transform.expressions import POLARS_ERRORS, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SMALL = 200_000
 """Rows with a repeated hash up to which they are compared in memory."""
@@ -92,14 +93,28 @@ def find_losers(
     if not plan.key or rows <= 1:
         return None
     try:
-        with tempfile.TemporaryDirectory(dir=work_dir, prefix="duplicates-") as folder:
+        with (
+            short_of_room(work_dir, "Duplicates cannot be found"),
+            tempfile.TemporaryDirectory(dir=work_dir, prefix="duplicates-") as folder,
+        ):
             return _find(raw, plan, rows, Path(folder), memory_limit_mb)
     except POLARS_ERRORS as error:
         raise explain(error, "Finding duplicates") from error
+
+
+@contextmanager
+def short_of_room(work_dir: Path, what: str) -> Iterator[None]:
+    """Say what to do if DuckDB lacks memory or disk.
+
+    Args:
+        work_dir: Where it spills to.
+        what: What cannot be done then, as the beginning of a sentence.
+    """
+    try:
+        yield
     except duckdb.Error as error:
         raise StorageError(
-            f"Duplicates cannot be found: {error}.",
-            mend=f"Free space in {work_dir}, or raise MEMORY_LIMIT_MB.",
+            f"{what}: {error}.", mend=f"Free space in {work_dir}, or raise MEMORY_LIMIT_MB."
         ) from error
 
 
