@@ -194,14 +194,8 @@ class RestExtractor:
         return Page(response.url, name, response.headers, document, records)
 
     def _parsed(self, path: Path, name: str) -> Any:  # noqa: ANN401 - nested JSON
-        content = path.read_bytes()
         try:
-            try:
-                return json.loads(content, object_pairs_hook=object_of)
-            except RecursionError:  # what is so deep in a record says nothing of the next page
-                text = content.decode(json.detect_encoding(content), "surrogatepass")
-                told = shallow(text.encode("utf-8", "surrogatepass"), MOST_DEPTH)
-                return json.loads(told, object_pairs_hook=object_of)
+            return _decoded(path.read_bytes())
         except ValueError as error:
             raise SourceUnavailableError(
                 f"{name} answered what is no JSON.",
@@ -237,6 +231,16 @@ class RestExtractor:
             mend="Correct pages in the declaration; see which parameter the host understands.",
             culprit=name,
         )
+
+
+def _decoded(content: bytes) -> Any:  # noqa: ANN401 - nested JSON
+    """Return a document; what is too deep in it says nothing of the next page, and is null."""
+    try:
+        return json.loads(content, object_pairs_hook=object_of)
+    except RecursionError:
+        text = content.decode(json.detect_encoding(content), "surrogatepass")
+        told = shallow(text.encode("utf-8", "surrogatepass"), MOST_DEPTH)
+        return json.loads(told, object_pairs_hook=object_of)
 
 
 def _is_blank(path: Path) -> bool:
