@@ -219,8 +219,9 @@ def _is_of(record: RunRecord, name: str) -> bool:
 
 
 def _check(record: AssetCheckExecutionRecord | None) -> Check | None:
+    event = record.event if record is not None else None
     evaluation = record.evaluation if record is not None else None
-    if record is None or not isinstance(evaluation, dg.AssetCheckEvaluation):
+    if record is None or event is None or not isinstance(evaluation, dg.AssetCheckEvaluation):
         return None
     return Check(
         name=evaluation.check_name,
@@ -228,7 +229,8 @@ def _check(record: AssetCheckExecutionRecord | None) -> Check | None:
         passed=evaluation.passed,
         severity="error" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "warning",
         text=evaluation.description or "",
-        at=dt.datetime.fromtimestamp(record.create_timestamp, dt.UTC),
+        # Not the record's own time: it is of when the check was planned, in whole seconds.
+        at=dt.datetime.fromtimestamp(event.timestamp, dt.UTC),
         partition=evaluation.partition or record.partition or "",
         run_id=record.run_id,
     )
