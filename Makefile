@@ -7,7 +7,7 @@ CODE := dataflow_assets dataflow_assets_tests demo
 PORT ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check dev bench lock clean
+.PHONY: help setup demo test coverage check dev bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 10
@@ -25,6 +25,9 @@ demo: $(READY) ## Make samples, run the main job on them, show what came of it
 	$(BIN)/python demo/run.py
 
 test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+coverage: $(READY) ## Run all tests, half as long again, and show what they cover; below 90 % is a failure
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report term:skip-covered --cov-fail-under 90
 
 check: $(READY) ## Lint, types and import rules

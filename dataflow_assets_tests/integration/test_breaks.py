@@ -129,7 +129,7 @@ def expected(rows: Sequence[Row]) -> tuple[dict[int, str], dict[int, list[str]],
     return became, reasons, {name: rows for name, rows in gaps.items() if rows}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DAYS = [f"2024-04-{day:02}" for day in range(1, 7)]
 SHIPS_A_DAY = 600
-KILLS = 5
+KILLS = 4
 LAYERS: tuple[Layer, ...] = ("raw", "cleaned", "quarantine")
 RUN = """
 import sys

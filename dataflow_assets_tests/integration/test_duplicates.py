@@ -115,7 +115,7 @@ TEXTS = st.sampled_from(["", "1", "1.0", "01", "2", "-0", "0", "é", "x", " x", 
 NOTES = st.sampled_from(["", "", "", "bad", "unwanted"])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.tuples(TEXTS, TEXTS, TEXTS, NOTES), min_size=1, max_size=25),
     st.sampled_from(["first", "last", {"latest_by": "order"}]),

@@ -284,7 +284,7 @@ def test_a_table_that_does_not_stand_still(world: World, monkeypatch: pytest.Mon
 KINDS = {"int8": "int64", "decimal(6, 2)": "decimal(9, 3)", "string": "string"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.lists(st.tuples(st.integers(-300, 300), st.sampled_from("ab")), max_size=12),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dataflow_assets.io.warehouse import Publication
 
-KILLS = 30
+KILLS = 20
 PROCESSES = 8
 PARTITIONS = 12
 NOBODY = 65534

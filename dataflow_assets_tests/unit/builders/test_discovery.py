@@ -131,7 +131,7 @@ def play(watch: Watch, events: list[tuple[Any, ...]]) -> None:
 
 
 @given(EVENTS, st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_last_state_is_asked_for_and_only_once(
     events: list[tuple[Any, ...]],
     on_s3: bool,  # noqa: FBT001 - hypothesis gives it
@@ -147,7 +147,7 @@ def test_the_last_state_is_asked_for_and_only_once(
 
 
 @given(EVENTS, st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_forgetful_cursor_loses_nothing_and_comes_to_rest(
     events: list[tuple[Any, ...]],
     on_s3: bool,  # noqa: FBT001 - hypothesis gives it

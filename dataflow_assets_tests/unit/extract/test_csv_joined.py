@@ -79,7 +79,7 @@ def write(folder: Path, contents: Sequence[bytes]) -> list[Any]:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(CONTENTS, min_size=2, max_size=6), st.sampled_from([1, 12, 1 << 20]), DIALECTS)
 @example([b"id,b\n1,2", b"id,b\n3,4\n"], 1 << 20, {})

@@ -37,7 +37,7 @@ def shown(content: bytes | None) -> str | None:
     return None if content is None else content.decode("utf-8", "backslashreplace")
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     body=ODD_TEXTS,
     width=st.integers(1, 4),

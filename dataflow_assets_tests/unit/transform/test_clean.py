@@ -333,7 +333,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(ROWS)
 def test_every_row_has_exactly_the_fate_that_the_contract_says(
     rows: list[tuple[str, str, str, str | None, bool]],

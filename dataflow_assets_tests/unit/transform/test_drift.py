@@ -44,7 +44,7 @@ HEADERS = st.lists(st.sampled_from(NAMES), unique=True, min_size=1).flatmap(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(was=HEADERS, files=st.lists(HEADERS, min_size=1, max_size=3))
 def test_drift_is_what_plain_sets_say(was: dict[str, str], files: list[dict[str, str]]) -> None:
     before, first = look_at([was], None, "p1")
@@ -177,7 +177,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(values=st.one_of(st.lists(TEXTS, max_size=6), st.lists(st.integers().map(str))))
 def test_a_declaration_with_the_guessed_type_takes_all_values(values: list[str]) -> None:
     rows = pl.DataFrame({"v": values}, schema={"v": pl.String})
@@ -224,7 +224,7 @@ def test_types_of_typed_columns_are_their_own() -> None:
 # Columns with several names
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     rows=st.lists(
         st.tuples(*[st.sampled_from([None, "", " ", "1", "1.0", "2", "x"])] * 3), min_size=1

@@ -15,7 +15,7 @@ from dataflow_assets.transform.html import strip_html
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-THOROUGH = settings(max_examples=150, deadline=None)
+THOROUGH = settings(max_examples=80, deadline=None)
 
 
 def stripped(texts: Sequence[str | None]) -> list[str | None]:

@@ -102,7 +102,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - of any type
     return str(value) if isinstance(value, uuid.UUID) else value
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(list(Plain.model_fields)), st.one_of(NUMBERS, MOMENTS, WORDS))
 def test_what_is_taken_pydantic_takes_with_the_same_value(field: str, text: str) -> None:
     declared = contract("Plain")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SPACES = " \t\u00a0\u2007\u2009\u202f"
 DIGITS = "0123456789"
-THOROUGH = settings(max_examples=150, deadline=None)
+THOROUGH = settings(max_examples=80, deadline=None)
 MARKS: list[dict[str, Any]] = [
     {},
     {"decimal_mark": ","},

@@ -53,7 +53,7 @@ def expected(local: dt.datetime, zone: str, ambiguous: str | None, skipped: str 
     return sides[skipped].astimezone(dt.UTC) if skipped else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(LOCAL, min_size=1), st.sampled_from(ZONES), SIDE, SIDE)
 def test_local_times_mean_what_they_mean_in_python(
     locals_: list[dt.datetime], zone: str, ambiguous: str | None, skipped: str | None

@@ -254,7 +254,7 @@ texts = st.one_of(
 
 
 @given(st.lists(st.one_of(st.none(), texts), min_size=1, max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_text_is_read_or_means_no_value(values: list[str | None]) -> None:
     one = guess(values)
     column = Column.model_validate(dict(one.words))
