@@ -32,7 +32,8 @@ from dataflow_assets.transform.drift import (
     find_drift,
     shape_of,
 )
-from dataflow_assets.transform.guesses import SAMPLE_ROWS, Evidence, guess_renamed, types_of
+from dataflow_assets.transform.guessing.narrowest import SAMPLE_ROWS, types_of
+from dataflow_assets.transform.guessing.renames import Sampled, guess_renamed
 from dataflow_assets.transform.parse import text_of
 from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.shape import Header, header_of
@@ -310,7 +311,7 @@ class DriftWatch:
             return {}
         filled = pl.any_horizontal(pl.col(name).is_not_null() for name in new)
         sample = rows.select(new).filter(filled).head(SAMPLE_ROWS).collect()
-        now = Evidence(list(look.columns.columns), sample)
+        now = Sampled(list(look.columns.columns), sample)
         guesses = guess_renamed(self._contract, gone, new, now, self._evidence(before))
         return {
             name: shape.gone[name].model_copy(update={"perhaps": guess.received, "why": guess.why})
@@ -318,14 +319,14 @@ class DriftWatch:
             if not look.has_both(name, guess.received)
         }
 
-    def _evidence(self, before: Shape | None) -> Evidence | None:
+    def _evidence(self, before: Shape | None) -> Sampled | None:
         if before is None:
             return None
         manifest = self._lake.manifest("raw", self._source.name, before.partition)
         if manifest is None or manifest.data_version != before.raw:
-            return Evidence(list(before.columns), pl.DataFrame())
+            return Sampled(list(before.columns), pl.DataFrame())
         sample = self._lake.head("raw", self._source.name, before.partition, SAMPLE_ROWS)
-        return Evidence(list(before.columns), sample)
+        return Sampled(list(before.columns), sample)
 
     def _refusal(self, look: Look, found: Found) -> DataflowError | None:
         """Return why names or types keep the partition from being published, if they do.

@@ -29,8 +29,9 @@ from urllib.parse import unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from dataflow_assets.declaration.rest import host_of, origin_of
-from dataflow_assets.errors import SourceRefusedError, SourceUnavailableError, StorageError
+from dataflow_assets.errors import SourceRefusedError, SourceUnavailableError
 from dataflow_assets.extract.credentials import Credentials
+from dataflow_assets.extract.storing import storing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -503,12 +504,12 @@ class _Body:
         self.digest = hashlib.sha256()
 
     def __enter__(self) -> None:
-        with self._storing():
+        with storing("what was received", self._into):
             self._file = self._into.open("wb") if self._into else None
 
     def __exit__(self, *_: object) -> None:
         if self._file:
-            with self._storing():
+            with storing("what was received", self._into):
                 self._file.close()
 
     def write(self, chunk: bytes) -> None:
@@ -517,23 +518,12 @@ class _Body:
         if self._file is None:
             self._pieces.append(chunk)
             return
-        with self._storing():
+        with storing("what was received", self._into):
             self._file.write(chunk)
 
     @property
     def content(self) -> bytes:
         return b"".join(self._pieces)
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"what was received cannot be written: {error.strerror}.",
-                mend="Free space on the disk, or make its folder writable.",
-                culprit=str(self._into),
-            ) from error
 
 
 def _inflated(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

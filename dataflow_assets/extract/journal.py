@@ -13,17 +13,15 @@ import hashlib
 import os
 import shutil
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dataflow_assets.errors import StorageError
 from dataflow_assets.extract.pages import Position
+from dataflow_assets.extract.storing import storing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from dataflow_assets.extract.credentials import Credentials
@@ -85,7 +83,7 @@ class Journal:
         self._credentials = credentials
         self.pages: list[KeptPage] = []
         oldest = time.time() - good_for_s
-        with self._storing():
+        with storing("received pages", self._folder):
             lines = (
                 self._notes.read_bytes().splitlines(keepends=True) if self._notes.exists() else []
             )
@@ -111,14 +109,15 @@ class Journal:
         line = page.model_dump_json()
         if self._credentials.redact(line) != line:
             return  # no secret is written; a later run begins anew from this page
-        with self._storing(), self._notes.open("a", encoding="utf-8") as notes:
+        where = self._folder
+        with storing("received pages", where), self._notes.open("a", encoding="utf-8") as notes:
             notes.write(f"{line}\n")
 
     def clear(self) -> None:
         """Forget all pages, and begin now."""
         self.pages = []
         head = _Head(request=self._request, began=time.time())
-        with self._storing():
+        with storing("received pages", self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             self._notes.write_text(f"{head.model_dump_json()}\n", encoding="utf-8")
 
@@ -143,17 +142,6 @@ class Journal:
             return None
         next_one = page.position.number == len(self.pages) + 1
         return page if next_one and sha256 == page.sha256 and line.endswith(b"\n") else None
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"received pages cannot be kept: {error.strerror}.",
-                mend="Free space on the disk, or make the folder writable.",
-                culprit=str(self._folder),
-            ) from error
 
 
 def remove_old(folder: Path, good_for_s: float) -> None:

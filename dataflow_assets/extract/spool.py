@@ -6,17 +6,15 @@ are wanted.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import cached_property
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from dataflow_assets.errors import StorageError
+from dataflow_assets.extract.storing import storing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     Place = tuple[int, int]
@@ -43,7 +41,7 @@ class Spool:
         Raises:
             StorageError: There is no room for it.
         """
-        with self._storing():
+        with storing("rows on their way", self._folder):
             begin = self._file.seek(0, 2)
             with pa.ipc.new_stream(self._file, table.schema) as stream:
                 stream.write_table(table)
@@ -52,13 +50,13 @@ class Spool:
     def table(self, place: Place) -> pa.Table:
         """Return the table at a place."""
         begin, size = place
-        with self._storing():
+        with storing("rows on their way", self._folder):
             self._file.seek(begin)
             return pa.ipc.open_stream(self._file.read(size)).read_all()
 
     def clear(self) -> None:
         """Forget all tables."""
-        with self._storing():
+        with storing("rows on their way", self._folder):
             self._file.truncate(0)
 
     @cached_property
@@ -67,14 +65,3 @@ class Spool:
             return SpooledTemporaryFile(MOST_BYTES_IN_MEMORY)
         self._folder.mkdir(parents=True, exist_ok=True)
         return SpooledTemporaryFile(MOST_BYTES_IN_MEMORY, dir=str(self._folder))
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StorageError(
-                f"rows on their way cannot be kept: {error.strerror or error}.",
-                mend="Make room on the disk, or make the folder writable.",
-                culprit=str(self._folder or "the folder for temporary files"),
-            ) from error

@@ -2,7 +2,7 @@
 
 What belongs here: finding new, gone, renamed, re-typed and re-ordered columns in what is known of
 two partitions. What does not: reading partitions, what a run does about drift, and guesses about
-values; those are in `guesses`.
+values; those are in `guessing`.
 
 Of formats without a header, such as JSON, a member that is not in a partition may be in the next: a
 member that has been seen is not new again, and one that was away once is expected to be away again.

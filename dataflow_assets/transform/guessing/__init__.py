@@ -1,4 +1,4 @@
-"""Guesses about columns, made from a sample: types, formats, null tokens, keys, rules.
+"""Guesses about columns: types, formats, null tokens, keys, rules, and columns that were renamed.
 
 What belongs here: what a sample's values say about a contract. What does not: how a file is
 written (`extract.sniffing`), the declaration that is made of guesses, and files.

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.transform.clean import CleaningPlan
 from dataflow_assets.transform.drift import Drift, Look, ReadFile, belongs, find_drift, shape_of
-from dataflow_assets.transform.guesses import Evidence, guess_renamed, types_of
+from dataflow_assets.transform.guessing.narrowest import types_of
+from dataflow_assets.transform.guessing.renames import Sampled, guess_renamed
 from dataflow_assets.transform.shape import Header, Shape
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
@@ -122,7 +123,7 @@ def test_types_that_belong_to_a_declared_one(raw: str, declared: str, *, expecte
 
 def guess(old: dict[str, list[str]], new: dict[str, list[str]], **columns: str) -> dict[str, str]:
     contract = Contract.model_validate({"columns": columns})
-    was, now = (Evidence(list(one), pl.DataFrame(one)) for one in (old, new))
+    was, now = (Sampled(list(one), pl.DataFrame(one)) for one in (old, new))
     gone = [name for name in columns if name not in new]
     extra = [name for name in new if name not in columns]
     found = guess_renamed(contract, gone, extra, now, was)

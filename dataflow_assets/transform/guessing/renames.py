@@ -1,7 +1,7 @@
-"""Guesses about columns that the contract does not name: their type, and whether they are known.
+"""Which column may be another one under a new name.
 
-What belongs here: which declared type all values of a column have, and which column may be another
-one under a new name. What does not: acting upon a guess; nobody does but the person who reads it.
+What belongs here: what names, places and values say about it. What does not: acting upon a guess;
+nobody does but the person who reads it.
 """
 
 from __future__ import annotations
@@ -18,82 +18,20 @@ from dataflow_assets.declaration.contract import Column
 from dataflow_assets.texts import text_of as exact_text_of
 from dataflow_assets.transform.parse import text_of
 from dataflow_assets.transform.typed import typed_value_of
-from dataflow_assets.transform.types import TYPES, declared_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dataflow_assets.declaration.contract import Contract
 
-SAMPLE_ROWS = 1000
-"""Rows in which values are compared, and types tried first."""
 MOST_COMPARED = 40
 """Columns of either side that are compared with each other."""
-TRIED = ("int64", "float64", "boolean", "date", "timestamp")
-"""Types in the order in which they are tried; string is what is left."""
-WRITTEN: dict[str, str] = {
-    "int64": r"^\s*-?(?:0|[1-9][0-9]*)\s*$",
-    "float64": r"^\s*-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*$",
-    "boolean": r"^\s*(?:[Tt]rue|TRUE|[Ff]alse|FALSE|[Yy]es|YES|[Nn]o|NO)\s*$",
-}
-"""How values of a type look; others may mean something else, such as 007 or t."""
-EXACT_DIGITS = 15
 WORDS = re.compile(r"[\W_]+")
 
 ALIKE, OVERLAP, SAME_PLACE, FITS, ENOUGH = 1.0, 0.8, 0.4, 0.2, 1.0
 """What speaks for a new name of a column, and how much of it is enough to say so."""
 NUMBERS_OVERLAP = 0.35
 FEW, MANY_FIT, TOO_FEW_FIT = 3, 0.95, 0.8
-
-
-def types_of(rows: pl.LazyFrame, columns: pl.Schema, tokens: Sequence[str]) -> dict[str, str]:
-    """Return the narrowest declared type that all values of each column have.
-
-    Args:
-        rows: Raw rows.
-        columns: The columns that are asked for.
-        tokens: Texts that mean no value.
-    """
-    if not columns:
-        return {}
-    sample = rows.select(columns.names()).head(SAMPLE_ROWS)
-    open_ones = {name: _possible(dtype) for name, dtype in columns.items()}
-    for part in (sample, rows):  # the sample settles most; what is left of it must hold for all
-        while tries := {name: kinds[0] for name, kinds in open_ones.items() if len(kinds) > 1}:
-            wrong = _misfits(part, columns, tries, tokens)
-            if not any(wrong.values()):
-                break
-            open_ones = {
-                name: kinds[1:] if wrong.get(name) else kinds for name, kinds in open_ones.items()
-            }
-    return {name: kinds[0] for name, kinds in open_ones.items()}
-
-
-def _possible(dtype: pl.DataType) -> tuple[str, ...]:
-    if dtype == pl.String:
-        return (*TRIED, "string")
-    name = declared_name(dtype)
-    known = name in TYPES or isinstance(dtype, pl.Decimal)
-    return (name,) if known else ("timestamp" if isinstance(dtype, pl.Datetime) else "string",)
-
-
-def _misfits(
-    rows: pl.LazyFrame, columns: pl.Schema, kinds: Mapping[str, str], tokens: Sequence[str]
-) -> dict[str, bool]:
-    """Return of which columns a value is none of the type that is tried, or there is no value."""
-    tests = []
-    for name, kind in kinds.items():
-        column = Column(type=kind)
-        text = text_of(pl.col(name), column, tokens)
-        value = typed_value_of(pl.col(name), columns[name], column, tokens)
-        wrong = text.is_not_null() & value.is_null()
-        if kind in WRITTEN:
-            wrong |= text.is_not_null() & ~text.str.contains(WRITTEN[kind])
-        if kind == "float64":
-            digits = text.str.replace_all(r"[^0-9]", "").str.len_chars() > EXACT_DIGITS
-            wrong |= digits.fill_null(value=False)
-        tests.append((wrong.any() | (text.null_count() == pl.len())).alias(name))
-    return rows.select(tests).collect(engine="streaming").row(0, named=True)
 
 
 @dataclass(frozen=True)
@@ -114,7 +52,7 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Sampled:
     """What is known of received columns.
 
     Attributes:
@@ -127,7 +65,7 @@ class Evidence:
 
 
 def guess_renamed(
-    contract: Contract, gone: Sequence[str], new: Sequence[str], now: Evidence, was: Evidence | None
+    contract: Contract, gone: Sequence[str], new: Sequence[str], now: Sampled, was: Sampled | None
 ) -> dict[str, Guess]:
     """Return, by column of the contract that is gone, the new column that it may be.
 
@@ -150,7 +88,7 @@ def guess_renamed(
 
 
 def _compare(
-    contract: Contract, pair: tuple[str, str], now: Evidence, was: Evidence | None
+    contract: Contract, pair: tuple[str, str], now: Sampled, was: Sampled | None
 ) -> Guess | None:
     """Return what speaks for a column being received under another name, if it is enough."""
     column, received = pair
@@ -162,7 +100,7 @@ def _compare(
 
 
 def _signs(
-    contract: Contract, column: str, received: str, now: Evidence, was: Evidence | None
+    contract: Contract, column: str, received: str, now: Sampled, was: Sampled | None
 ) -> Iterator[tuple[float, str]]:
     names = (column, *contract.names_of(column))
     alike = max(_alike(name, received) for name in names)
