@@ -149,6 +149,27 @@ class KeyIndex:
         return cls(name, f"create {unique}index {quoted(name)} on {what}")
 
 
+def is_there(connection: Connection, table: EntityTable) -> bool:
+    """Whether the table has been made."""
+    # By a query of a catalogue: `to_regclass` alone would not notice what others have just made.
+    return connection.execute(COLUMNS, [table.qualified]).fetchone() is not None
+
+
+@contextmanager
+def new_table(connection: Connection, table: EntityTable) -> Iterator[None]:
+    """Make a table that is not there, and its index once it is filled.
+
+    An index made of rows that are there takes half the work of one that grows with them. Until the
+    open transaction ends, nobody sees the table, so nobody sees it without its index.
+    """
+    create, *index = missing(connection, table)
+    with _as_owner(connection):
+        _run(connection, [create])
+    yield
+    with _as_owner(connection):
+        _run(connection, [*index, *outdated_comments(connection, table)])
+
+
 def outdated_comments(connection: Connection, table: EntityTable) -> list[str]:
     """Return the statements that keep the table's descriptions as they are declared."""
     rows = connection.execute(COLUMNS, [table.qualified]).fetchall()

@@ -22,10 +22,12 @@ from dataflow_assets.io.postgres.connections import Connections
 from dataflow_assets.io.postgres.frames import prepare, to_frame, to_frames
 from dataflow_assets.io.postgres.tables import (
     column_types,
+    is_there,
     ledger_is_there,
     lock,
     migrate,
     missing,
+    new_table,
     outdated_comments,
 )
 from dataflow_assets.io.postgres.types import Wire, postgres_type
@@ -44,6 +46,11 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 8192
 EXPORTED_ROWS = 50_000
+FILLING_ROWS = range(100_000, 20_000_000)
+"""Rows of a first partition that make it worth while to index the new table behind them.
+
+Others who publish to it wait meanwhile; for more rows than these they would wait too long.
+"""
 LEDGER_COLUMNS = (
     "asset", "source", "partition", "layer", "received", "loaded", "quarantined", "duplicate",
     "filtered", "data_version", "declaration", "run_id", "published_at", "duration_s",
@@ -94,6 +101,11 @@ class PostgresWarehouse:
         """
         waiting = WriteMode.of(table).ordered(publications)
         counts: dict[str, Counts] = {}
+        if waiting and self._fills(table, waiting[0]):
+            fill = partial(_fill, table=table, one=waiting[0])
+            for row in self._connections.write(fill, self._lock_timeout_s):
+                counts[row.partition] = row.counts
+                del waiting[0]
         if waiting:
             self._connections.run(partial(self._prepare, table=table))
         while waiting:
@@ -149,6 +161,13 @@ class PostgresWarehouse:
         """
         self._connections.run(partial(_export, query=sql, path=path))
 
+    def _fills(self, table: EntityTable, first: Publication) -> bool:
+        """Whether a publication is the first of a table that is yet to be made, and big."""
+        if first.ledger.counts.loaded not in FILLING_ROWS or not WriteMode.of(table).per_partition:
+            return False
+        self._connections.run(self._prepare_ledger)
+        return not self._connections.run(partial(is_there, table=table))
+
     def _prepare(self, connection: Connection, *, table: EntityTable) -> None:
         """Make or change the table as declared; only a right to comment on it may be missing."""
         if not ledger_is_there(connection) or missing(connection, table):
@@ -162,6 +181,21 @@ class PostgresWarehouse:
     def _prepare_ledger(self, connection: Connection) -> None:
         if not ledger_is_there(connection):
             migrate(connection, None, self._lock_timeout_s)
+
+
+def _fill(connection: Connection, *, table: EntityTable, one: Publication) -> list[LedgerRow]:
+    """Publish a partition to a table that this makes, in the open transaction.
+
+    Returns:
+        Its row of the ledger; none if somebody else has made the table meanwhile.
+    """
+    lock(connection, table.qualified)
+    if is_there(connection, table):
+        return []
+    with new_table(connection, table):
+        published = [accounted(one.ledger, copy_staged(connection, table, one, table.qualified), 0)]
+    write_ledger(connection, published)
+    return published
 
 
 def _publish_next(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 
 from dataflow_assets.errors import ConservationError, WarehouseSchemaError, WarehouseValueError
 from dataflow_assets.io.ledger import Counts, LedgerFile
+from dataflow_assets.io.postgres import warehouse as warehouses
 from dataflow_assets.io.postgres.warehouse import FILE_COLUMNS, LEDGER_COLUMNS
 from dataflow_assets.io.warehouse import EntityTable
 from dataflow_assets_tests.integration.io.postgres.opening import generations, open_warehouse
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dataflow_assets.io.postgres.warehouse import PostgresWarehouse
+    from dataflow_assets_tests.postgres_server import Server
 
 
 @pytest.fixture
@@ -194,3 +197,67 @@ def test_rows_are_exported_in_pieces(
         found = pl.read_parquet(path).sort("id")
         assert found.schema == {name: COLUMNS[name] for name in ("id", "at", "amount")}
         assert found.rows() == rows_of(0, rows).select("id", "at", "amount").rows()
+
+
+@pytest.fixture
+def every_first_partition_is_big(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warehouses, "FILLING_ROWS", range(1, 1000))
+
+
+def _made(warehouse: PostgresWarehouse) -> list[pl.DataFrame]:
+    """Return what a table is, and how it came to be."""
+    return [
+        warehouse.read(query)
+        for query in (
+            "select indexdef from pg_indexes where schemaname = 'normalized'",
+            "select statement from dataflow.migrations order by number",
+            "select attname from pg_attribute where attrelid = 'normalized.things'::regclass",
+            "select col_description('normalized.things'::regclass, 1)",
+            "select tableowner from pg_tables where tablename = 'things'",
+            "select obj_description('normalized.things'::regclass, 'pg_class')",
+            "select asset, partition, loaded from dataflow.ledger",
+        )
+    ]
+
+
+def test_a_table_that_is_filled_first_is_the_same(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for rows in (range(0), range(1, 1000)):
+        monkeypatch.setattr(warehouses, "FILLING_ROWS", rows)
+        with postgres.new_database() as url:
+            warehouse = open_warehouse(url)
+            warehouse.publish(TABLE, [publication(tmp_path, key, 5) for key in ("a", "b")])
+            warehouse.publish(TABLE, [publication(tmp_path, "a", 7, generation=1)])
+            assert generations(warehouse) == [("a", 1, 7), ("b", 0, 5)]
+            found.append(_made(warehouse))
+    for one, other in zip(*found, strict=True):
+        assert one.height
+        assert one.equals(other)
+
+
+@pytest.mark.usefixtures("every_first_partition_is_big")
+def test_many_who_fill_a_new_table_at_once_take_turns(database: str, tmp_path: Path) -> None:
+    ones = [publication(tmp_path, f"p{number}", 50) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        done = pool.map(lambda one: open_warehouse(database).publish(TABLE, [one]), ones)
+        assert [key for counts in done for key in counts] == [one.partition for one in ones]
+    warehouse = open_warehouse(database)
+    assert generations(warehouse) == [(one.partition, 0, 50) for one in ones]
+    assert warehouse.read("select count(*) from pg_indexes where tablename = 'things'").item() == 1
+
+
+@pytest.mark.usefixtures("every_first_partition_is_big")
+@pytest.mark.parametrize(
+    "added", [{"id": pl.lit(7, pl.Int64)}, {"_source": pl.lit("a\0b")}], ids=["key", "text"]
+)
+def test_a_table_that_cannot_be_filled_is_not_there(
+    warehouse: PostgresWarehouse, tmp_path: Path, added: dict[str, pl.Expr]
+) -> None:
+    with pytest.raises(WarehouseValueError):
+        warehouse.publish(TABLE, [publication(tmp_path, "a", 3, added=added)])
+    there = warehouse.read("select to_regclass('normalized.things') is not null").item()
+    assert not there
+    warehouse.publish(TABLE, [publication(tmp_path, "a", 3)])
+    assert generations(warehouse) == [("a", 0, 3)]
