@@ -2,8 +2,8 @@
 
 Usage: ``python -m dataflow_assets_tests.benchmarks [--sizes 0.1,1,4] [--days 365]
 [--postgres-rows 3000000] [--lineitem-rows 1000000] [--rivals ENVIRONMENT]
-[--database-rows 10000,1000000,10000000] [--contract-rows 1000000,5000000] [--small-files 10000]
-[--folder DIR]``.
+[--database-rows 10000,1000000,10000000] [--json-rows 10000,1000000,10000000]
+[--contract-rows 1000000,5000000] [--small-files 10000] [--folder DIR]``.
 
 The floor is Polars reading the CSV file as text into one Parquet file, with no contract, no
 pointers, no archive. Seconds of one machine mean little on another; ratios and memory do.
@@ -52,6 +52,9 @@ def main() -> None:
         "--database-rows", default="10000,1000000,10000000", help="rows read, with commas"
     )
     parser.add_argument(
+        "--json-rows", default="10000,1000000,10000000", help="JSON lines read, with commas"
+    )
+    parser.add_argument(
         "--lineitem-rows", type=int, default=1_000_000, help="rows of TPC-H; 0: none"
     )
     parser.add_argument(
@@ -75,6 +78,14 @@ def main() -> None:
         say(line)
     for line in measure_databases(_numbers(asked.database_rows)):
         say(line)
+    if asked.json_rows:
+        run_by_itself("json_lines", "--rows", asked.json_rows)
+
+
+def run_by_itself(benchmark: str, *words: str) -> None:
+    """Run a benchmark in a small process: those it starts begin with the peak of its memory."""
+    command = [sys.executable, "-m", f"dataflow_assets_tests.benchmarks.{benchmark}", *words]
+    subprocess.run(command, cwd=ROOT, check=True)
 
 
 def _numbers(text: str) -> list[int]:
