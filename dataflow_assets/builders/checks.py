@@ -359,7 +359,7 @@ def _columns_outcome(found: Found, shown: DriftShown) -> Outcome:
         for kind, text in words.items()
         if any(one.kind == kind for one in drift)
     ]
-    details: metadata.Metadata = {"partition": found.shape.partition}
+    details: metadata.Metadata = {}
     if drift:
         details["drift"] = dg.MetadataValue.md(metadata.drift_table(drift))
     if drift and shown.patch is not None:
@@ -375,7 +375,7 @@ def _columns_outcome(found: Found, shown: DriftShown) -> Outcome:
 def _before_outcome(found: Found, shown: DriftShown) -> Outcome:
     """Evaluate whether a partition's columns are what they were in the partition before."""
     drift = found.changed
-    details: metadata.Metadata = {"partition": found.shape.partition}
+    details: metadata.Metadata = {}
     if not drift:
         as_before = found.before and f"as in {found.before}"
         described = as_before or "there is no partition before"
@@ -429,20 +429,21 @@ def check_results(
         if by_name[name].key not in context.selected_asset_check_keys:
             continue
         if len(outcomes) == 1:
-            yield from (_result(by_name[name], outcome) for outcome in by_partition.values())
+            yield from (_result(by_name[name], *found) for found in by_partition.items())
         elif by_partition:
             _log(context, list(_evaluations(by_name[name], by_partition)))
             yield _summary(by_name[name], by_partition)
 
 
-def _result(spec: dg.AssetCheckSpec, outcome: Outcome) -> dg.AssetCheckResult:
+def _result(spec: dg.AssetCheckSpec, partition: str, outcome: Outcome) -> dg.AssetCheckResult:
+    """Return a check's result; Dagster shows no partition of it, so that its metadata names it."""
     return dg.AssetCheckResult(
         asset_key=spec.asset_key,
         check_name=spec.name,
         passed=outcome.passed,
         severity=outcome.severity,
         description=outcome.description,
-        metadata=outcome.metadata,
+        metadata={"partition": partition, **outcome.metadata},
     )
 
 

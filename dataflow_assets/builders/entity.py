@@ -10,9 +10,8 @@ from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.resources import StoresResource, warehouse_kind
 from dataflow_assets.builders.steps import (
     StepEvent,
-    fail,
     failing,
-    materialize_result,
+    finish,
     run_partitions,
 )
 from dataflow_assets.declaration.entity import EntityDeclaration
@@ -85,10 +84,9 @@ def build_entity(
             )
         finished = {key: normalizer.finished(one) for key, one in outcomes.results.items()}
         found = {key: list(checks.normalized_outcomes(one)) for key, one in finished.items()}
-        yield from checks.check_results(context, specs, found)
+        said = list(checks.check_results(context, specs, found))
         shown = {key: normalizer.show(finished[key]) for key in outcomes.published}
-        fail(context, outcomes.failures, [(key, shown)])
-        yield materialize_result(context, key, shown)
+        yield from finish(context, outcomes.failures, [(key, shown)], said)
 
     return dg.Definitions(assets=[normalized])
 

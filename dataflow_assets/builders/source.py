@@ -31,10 +31,8 @@ from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.sensor import build_schedule, build_sensor
 from dataflow_assets.builders.steps import (
     StepEvent,
-    fail,
     failing,
-    log_materializations,
-    materialize_result,
+    finish,
     run_partitions,
 )
 from dataflow_assets.declaration.contract import Contract
@@ -186,15 +184,16 @@ def _raw_asset(
         ):
             outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
         found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
-        yield from checks.check_results(context, specs, found)
-        yield from host_check_results(context, source, opened)
+        said = [
+            *checks.check_results(context, specs, found),
+            *host_check_results(context, source, opened),
+        ]
         preview = len(context.partition_keys) <= PREVIEWS
         shown = {
             partition: receiver.show(one, preview=preview)
             for partition, one in outcomes.published.items()
         }
-        fail(context, outcomes.failures, [(key, shown)])
-        yield materialize_result(context, key, shown)
+        yield from finish(context, outcomes.failures, [(key, shown)], said)
 
     return raw
 
@@ -259,8 +258,10 @@ def _cleaned_asset(
             ]
             for key, one in outcomes.results.items()
         }
-        yield from checks.check_results(context, specs, found)
-        yield from freshness_results(context, source, opened)
+        said = [
+            *checks.check_results(context, specs, found),
+            *freshness_results(context, source, opened),
+        ]
         preview = len(context.partition_keys) <= PREVIEWS
         tables = [
             (
@@ -272,12 +273,7 @@ def _cleaned_asset(
             )
             for layer in CLEANED_LAYERS
         ]
-        fail(context, outcomes.failures, tables)
-        for key, shown in tables:
-            if key in context.selected_asset_keys:
-                yield materialize_result(context, key, shown)
-            else:  # one cannot be published without the other
-                log_materializations(context, key, shown)
+        yield from finish(context, outcomes.failures, tables, said)
 
     return cleaned
 

@@ -166,7 +166,7 @@ def _record(
             outcomes.failures[result.partition] = error.at(source=name, partition=result.partition)
 
 
-def materialize_result(
+def _materialize_result(
     context: dg.AssetExecutionContext, key: dg.AssetKey, shown: Mapping[str, Shown]
 ) -> dg.MaterializeResult[None]:
     """Return the result of one asset for all partitions of the run.
@@ -196,6 +196,37 @@ def log_materializations(
                 tags={"dagster/data_version": one.data_version},
             )
         )
+
+
+def finish(
+    context: dg.AssetExecutionContext,
+    failures: Mapping[str, DataflowError],
+    done: Sequence[tuple[dg.AssetKey, Mapping[str, Shown]]],
+    said: Sequence[dg.AssetCheckResult],
+) -> Iterator[StepEvent]:
+    """Give Dagster what was published, and then what checks say of it.
+
+    In this order, as Dagster takes what a check says to be about the newest materialization.
+
+    Args:
+        context: The step's context.
+        failures: Why each failed partition failed.
+        done: By asset, what to show of each partition that was published.
+        said: What the checks say.
+
+    Raises:
+        RetryRequested: As `fail`.
+        Failure: As `fail`.
+    """
+    if failures:
+        yield from said
+    fail(context, failures, done)
+    for key, shown in done:
+        if key in context.selected_asset_keys:
+            yield _materialize_result(context, key, shown)
+        else:  # one cannot be published without the other
+            log_materializations(context, key, shown)
+    yield from said
 
 
 def fail(

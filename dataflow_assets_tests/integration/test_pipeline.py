@@ -438,6 +438,17 @@ def test_the_latest_evaluation_of_a_check_is_that_of_the_whole_range(filled: Wor
     assert latest["conservation"]
 
 
+def test_what_a_check_says_is_of_the_run_and_partition_that_it_looked_at(filled: World) -> None:
+    for _ in range(2):  # the second time there are materializations of another run
+        result = filled.materialize(DAY)
+        evaluations = result.get_asset_check_evaluations()
+        assert {one.asset_key.path[0] for one in evaluations} == {"raw", "cleaned", "normalized"}
+        for one in evaluations:
+            assert one.target_materialization_data is not None
+            assert one.target_materialization_data.run_id == result.run_id
+            assert one.metadata["partition"].value == DAY
+
+
 def test_a_check_cannot_be_executed_by_itself_and_says_so(filled: World) -> None:
     key = dg.AssetCheckKey(dg.AssetKey(["cleaned", "harbour"]), "row_count")
     job = dg.define_asset_job("check_only", selection=dg.AssetSelection.checks(key))
