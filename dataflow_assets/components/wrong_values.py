@@ -132,6 +132,9 @@ def _mistake(
     if error["type"] == "extra_forbidden" and allowed:
         problem = f"there is no word {words[-1]!r} here."
         mend = f"{nearest(words[-1], allowed)}Words here are {', '.join(allowed)}."
+    elif error["type"].endswith("_type") and _kind(error) != error["msg"]:
+        problem = f"this should be {_kind(error)}."
+        mend = DOCUMENTED
     else:
         problem = f"{SAID_BEFORE.sub('', error['msg']).rstrip('.')}."
         mend = DOCUMENTED

@@ -308,10 +308,11 @@ class CleaningPlan:
 
     def _gone(self, name: str) -> HeaderError:
         wanted = self.contract.names_of(name)[0]
-        needed = "required" if self.contract.is_required(name) else "declared"
+        required = self.contract.is_required(name)
+        may_be = "" if required else " If it may be missing, set missing_columns to evolve."
         return HeaderError(
-            f"The {needed} column {wanted!r} is gone.",
-            mend=self._header_mend(wanted),
+            f"The {'required' if required else 'declared'} column {wanted!r} is gone.",
+            mend=f"{self._header_mend(wanted)}{may_be}",
             culprit=wanted,
         )
 

@@ -442,7 +442,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(world: World) -> None:
     [
         ("type: dataflow_assets.Source\nattributes:\n  name: [a\n  b: c\n", "this is no YAML"),
         ("type: dataflow_assets.Sorce\nattributes: {}\n", "no type 'dataflow_assets.Sorce'"),
-        ("- a\n- b\n", "object"),
+        ("- a\n- b\n", "this should be a map"),
         ("attributes: {}\n", "Field required"),
         ("", "the file declares nothing"),
         ("# to be written\n", "the file declares nothing"),
@@ -511,7 +511,7 @@ REST = {"rest": {"url": "https://ships.example/api"}}
         ({"params": {"x": "{day}"}}, "params.x", "'{day}' is no placeholder"),
         ({"params": {"x": [1]}}, "params.x", "should be a text, a whole number, a number, true or"),
         ({"params": {"x": {"nev": "A"}}}, "params.x.nev", "no word 'nev' here. Mend: Did you mean"),
-        ({"params": {"x": {"env": 5}}}, "params.x.env", "should be a valid string"),
+        ({"params": {"x": {"env": 5}}}, "params.x.env", "should be a text"),
         ({"headers": {"a b": "c"}}, "headers.a b", "should match pattern"),
         ({"headers": {"a": ["c"]}}, "headers.a", "this should be a text or a map."),
     ],
