@@ -59,6 +59,7 @@ class ModelRows:
         self._model = model
         self._columns = {name: contract.columns[name] for name in model.fields}
         self._names = tuple(model.fields)
+        self._needed = frozenset(name for name in self._names if contract.is_required(name))
 
     def lowered(self) -> list[pl.Expr]:
         """Return the columns whose letters are made small ones."""
@@ -152,6 +153,8 @@ class ModelRows:
     def _take(self, found: _Found, row: BaseModel | None, said: dict[str, str]) -> None:
         """Note a row's values, in the columns' types, and what Pydantic says of it."""
         values: Row = {}
+        if row is None and not said:
+            said[""] = "the model gives no row: a validator of its own returned None"
         for name in found.written if row is not None else ():
             try:
                 values[name] = self._value(name, getattr(row, name))
@@ -161,6 +164,10 @@ class ModelRows:
 
     def _value(self, name: str, value: Any) -> Any:  # noqa: ANN401 - whatever a validator gives
         column = self._columns[name]
+        one = self._model.fields[name]
+        if value is None and (name in self._needed or not (one.optional or one.default is None)):
+            message = f"a validator gives {name} no value: it may lack a return"
+            raise ValueError(message)
         return _as_column(value, polars_type(column.type), column.timezone)
 
     def _outcomes(self, rows: Sequence[Row]) -> Iterator[tuple[BaseModel | None, dict[str, str]]]:
@@ -233,7 +240,7 @@ class ModelRows:
         columns = [
             series.to_list()
             if zone is None
-            else series.dt.convert_time_zone(zone).dt.replace_time_zone(None).to_list()
+            else [_by_clock(moment, ZoneInfo(zone)) for moment in series.to_list()]
             for series, zone in zip(values, zones, strict=True)
         ]
         written = [series.to_list() for series in texts] or [[None] * len(values[0])] * len(columns)
@@ -273,6 +280,11 @@ def _alike(given: Sequence[pl.Series]) -> list[pl.Series]:
     return [one if len(one) == most else one.new_from_index(0, most) for one in given]
 
 
+def _by_clock(moment: dt.datetime | None, zone: ZoneInfo) -> dt.datetime | None:
+    """Return what the clock of a zone shows; `fold` tells apart what it shows twice."""
+    return None if moment is None else moment.astimezone(zone).replace(tzinfo=None)
+
+
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
     for row in rows:
@@ -284,6 +296,14 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
+def _is_storable(text: str) -> bool:
+    """Whether any warehouse holds a text: as it holds what is read from files."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _as_column(value: Any, dtype: pl.DataType, zone: str) -> Any:  # noqa: ANN401 - of any type
     """Return a value as a column of a type holds it.
 
@@ -292,6 +312,9 @@ def _as_column(value: Any, dtype: pl.DataType, zone: str) -> Any:  # noqa: ANN40
     """
     if isinstance(value, Enum):
         value = value.value
+    if isinstance(value, str) and not _is_storable(value):
+        message = f"the validated value {value!r} holds a NUL byte or half a surrogate"
+        raise ValueError(message)
     if value is None or type(value) is PLAIN.get(type(dtype)):
         return value
     if dtype == pl.String:

@@ -142,3 +142,41 @@ class Loose(BaseModel):
 
 
 NOT_A_MODEL = 5
+
+
+class Forgetful(BaseModel):
+    """Validators that return what no row may have."""
+
+    number: int
+    name: str
+    note: str | None = None
+
+    @field_validator("number")
+    @classmethod
+    def without_return(cls, value: int) -> int | None:
+        return value if value < 5 else None
+
+    @field_validator("name")
+    @classmethod
+    def unstorable(cls, value: str) -> str:
+        return {"nul": "a\0b", "half": "\ud800"}.get(value, value)
+
+    @field_validator("note")
+    @classmethod
+    def may_be_none(cls, value: str | None) -> str | None:
+        return value if value != "-" else None
+
+    @model_validator(mode="after")
+    def whole_without_return(self) -> Forgetful | None:
+        return self if self.name != "lost" else None
+
+
+class LocalTime(BaseModel):
+    """A local time that Pydantic sees."""
+
+    at: NaiveDatetime
+
+    @field_validator("at")
+    @classmethod
+    def as_it_is(cls, value: dt.datetime) -> dt.datetime:
+        return value

@@ -387,3 +387,26 @@ def test_rules_are_the_same_with_and_without_data() -> None:
     assert {"price__model", "name__model", "model", "number__range"} <= {*ids}
     assert "number__model" not in ids
     assert issubclass(Careful, BaseModel)
+
+
+def test_what_a_validator_forgets_to_return_is_no_value() -> None:
+    names = ["good", "good", "nul", "half", "lost"]
+    rows = [
+        {"number": "9" if n == 1 else "1", "name": name, "note": "-"}
+        for n, name in enumerate(names)
+    ]
+    good, bad = clean(contract("Forgetful"), rows)
+    assert good.select("number", "name", "note").rows() == [(1, "good", None)]
+    assert [bad[row][0]["rule"] for row in range(1, 5)] == [
+        "number__model",
+        "name__model",
+        "name__model",
+        "model",
+    ]
+
+
+@pytest.mark.parametrize(("meant", "hour"), [("earlier", 0), ("later", 1)])
+def test_an_hour_that_comes_twice_stays_the_one_that_is_meant(meant: str, hour: int) -> None:
+    at = {"timezone": "Europe/Berlin", "ambiguous": meant}
+    good, _ = clean(contract("LocalTime", columns={"at": at}), [{"at": "2024-10-27T02:30:00"}])
+    assert good["at"].item() == dt.datetime(2024, 10, 27, hour, 30, tzinfo=dt.UTC)
