@@ -273,10 +273,29 @@ class Cleaner(Workplace):
         )
 
     def _decided(self, plan: CleaningPlan, given: _Given) -> Decided | None:
-        """Find the rows that people decided about; most partitions have none, and cost nothing."""
+        """Find the rows that people decided about; most partitions have none, and cost nothing.
+
+        A row that is released may make others break a rule across rows, and people decide about
+        those too: so the rows are judged again with what is released, until no more is.
+        """
         decisions = self._entries.decisions(given.partition)
         if decisions is None:
             return None
+        rules = self._source.contract.rules.values()
+        across = any(one.unique is not None or one.monotonic is not None for one in rules)
+        bad, judged, released = [self._bad(plan, given, 0)], plan, 0
+        while True:
+            found = pl.concat([pl.scan_parquet(path, glob=False) for path in bad])
+            decided = self._entries.match(decisions, found, given.raw.rows)
+            if not across or decided.released.sum() == released:
+                return decided
+            released, judged = decided.released.sum(), plan.releasing(decided.released)
+            bad.append(self._bad(judged, given, len(bad), known=found.select("_row")))
+
+    def _bad(
+        self, plan: CleaningPlan, given: _Given, number: int, known: pl.LazyFrame | None = None
+    ) -> Path:
+        """Write the rows that break the contract, but for known ones, to the work folder."""
         rows, received, limit = given.rows, given.raw.rows, self._stores.memory_limit_mb
         losers = find_losers(rows, plan, received, self._work, limit)
         breaks = find_breaks(rows, plan, losers, received, self._work, limit)
@@ -284,7 +303,10 @@ class Cleaner(Workplace):
         needed = needed_rules(self._source.contract, self._rules)
         rules = pl.col("reasons").list.eval(pl.element().struct.field("rule").is_in(list(needed)))
         bad = found.filter(pl.col("outcome") == QUARANTINED).with_columns(barred=rules.list.any())
-        return self._entries.match(decisions, bad.drop("reasons", "outcome"), received)
+        bad = bad if known is None else bad.join(known, on="_row", how="anti")
+        path = self._work / f"bad-{number}.parquet"
+        bad.drop("reasons", "outcome").sink_parquet(path, engine="streaming")
+        return path
 
     @cached_property
     def _entries(self) -> Entries:

@@ -19,6 +19,7 @@ from dataflow_assets_tests.scenario import (
     LAST_DAY,
     NEXT_DAY,
     changed,
+    ship_rows,
     ships,
 )
 
@@ -353,3 +354,25 @@ def test_a_row_is_released_from_a_rule_across_rows(world: World) -> None:
     assert done.code == 0, done.out + done.err
     assert counts(world, DAY) == (3, 3, 0, 0, 0)
     assert world.rows("closed", DAY)["how"].to_list() == ["released"] * broken
+
+
+@pytest.mark.parametrize("rule", [{"unique": ["order"]}, {"monotonic": "order"}])
+def test_what_breaks_a_rule_only_beside_a_released_row_is_released_too(
+    world: World, rule: dict[str, object]
+) -> None:
+    world.declare(
+        changed(HARBOUR, contract__columns__draught__max=10, contract__rules={"across": rule}),
+        ARRIVALS,
+    )
+    deep = ships(DAY, "Anna", draught="99", order=7)
+    other = ship_rows(DAY, "Anna", "Berta", order=7 if "unique" in rule else 3).splitlines()[1]
+    world.drop(f"{DAY}.csv", f"{deep}{other}\n")
+    assert world.materialize(DAY).success
+    assert counts(world, DAY) == (2, 1, 1, 0, 0)
+    for line, held in ((2, 1), (3, 0)):
+        place = ("--partition", DAY, "--line", f":{line}")
+        done = command(world, "quarantine", "release", "harbour", *place, *REASON)
+        assert done.code == 0, done.out + done.err
+        assert counts(world, DAY) == (2, 2 - held, held, 0, 0)
+    assert world.materialize(DAY).success
+    assert counts(world, DAY) == (2, 2, 0, 0, 0)
