@@ -193,7 +193,9 @@ class Planner:
         done = lake.manifest("cleaned", source.name, partition)
         if raw is None or done is None:
             return False
-        same = cleaned_version(declaration, raw, decisions=done.decisions)
+        limit = self._stores.memory_limit_mb
+        decided = Entries(lake, source.name, self._folder, limit).digest(partition)
+        same = cleaned_version(declaration, raw, decisions=decided)
         return done.data_version == same and not references_of(source)
 
     def _old(self, name: str, partition: str) -> _Side | None:

@@ -42,6 +42,11 @@ STANDING = f"""
     qualify row_number() over (partition by {SAME} order by decided_at desc) = 1
 """
 """What holds of each entry: what was decided last."""
+STANDS = f"""
+    select md5(string_agg(concat_ws('|', {SAME}, action), '/' order by all))
+    from standing where action <> 'reopen'
+"""
+"""What is another text when a decision that holds is another."""
 MATCHED = """
     select f._row, f._file, f._version, f._line, f.content, f.barred, s.action, s.person, s.reason
     from found f join standing s using (_file, content)
@@ -147,10 +152,7 @@ class Entries:
                 f"select *, content(row) as content from read_parquet({literal(found)})",
             )
             connection.execute(f"copy ({MATCHED}) to {literal(matched)} (format parquet)")
-            stands = connection.execute(
-                f"select md5(string_agg(concat_ws('|', {SAME}, action), '/' order by all)) "
-                "from standing where action <> 'reopen'"
-            ).fetchone()
+            stands = connection.execute(STANDS).fetchone()
             flags = {}
             for action in ("release", "discard"):
                 flags[action] = np.zeros(rows, dtype=np.bool_)
@@ -162,6 +164,17 @@ class Entries:
             (barred,) = connection.execute(f"select count(*) {kept}").fetchone() or (0,)
         digest = str(stands[0]) if stands and stands[0] else ""
         return Decided(flags["release"], flags["discard"], barred, digest, matched)
+
+    def digest(self, partition: str) -> str:
+        """Return the digest of what holds of a partition now: see `Decided`."""
+        decisions = self.decisions(partition)
+        if decisions is None:
+            return ""
+        with self._connection() as connection:
+            _view(connection, "decisions", f"select * from read_parquet({literal(decisions)})")
+            connection.execute(f"create table standing as {STANDING}")
+            stands = connection.execute(STANDS).fetchone()
+        return str(stands[0]) if stands and stands[0] else ""
 
     def standing(self, partition: str) -> pl.LazyFrame | None:
         """Return what holds of the entries that people decided about, or none.

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dataflow_assets.builders.deciding import Choice, decide
+from dataflow_assets.declaration.source import SourceDeclaration
+from dataflow_assets.io.entries import Decision
 from dataflow_assets_tests.commands import command
 from dataflow_assets_tests.scenario import (
     ARRIVALS,
@@ -134,3 +137,15 @@ def test_against_a_commit(two_days: World) -> None:
 def test_wrong_arguments_are_no_changes(world: World) -> None:
     assert command(world, "plan", "--format", "poem").code == 1
     assert command(world, "plan", "harbor").code == 1
+
+
+def test_a_decision_that_no_run_has_applied_yet_is_told(two_days: World) -> None:
+    two_days.declare(STRICT, ARRIVALS)
+    assert two_days.materialize(DAY).success
+    assert command(two_days, "plan", "--partition", DAY).code == 0
+    chosen = Choice(rule="draught__range")
+    source = SourceDeclaration.model_validate(STRICT)
+    decide(source, two_days.stores, DAY, chosen, Decision("release", "me", "the run was killed"))
+    done = command(two_days, "plan", "--partition", DAY)
+    assert done.code == 2, done.out + done.err
+    assert "loaded 2 → 3, quarantined 2 → 1" in done.out
