@@ -66,7 +66,7 @@ def load_plugin(group: str, name: str, kind: type[PluginT]) -> PluginT:
     package = _package(point)
     try:
         plugin = point.load()
-    except Exception as error:  # whatever a stranger's package raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a stranger's package raises
         raise PluginError(
             f"the plug-in {name!r} of the package {package} cannot be imported: "
             f"{type(error).__name__}: {error}.",
@@ -96,7 +96,7 @@ def load_class(path: str, kind: type[PluginT]) -> type[PluginT]:
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
-    except Exception as error:  # whatever a stranger's module raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises
         raise PluginError(
             f"{name} cannot be imported from the module {module}: {type(error).__name__}: {error}.",
             mend=f"Mend or install the package of {module}, in the environment in which Dagster "

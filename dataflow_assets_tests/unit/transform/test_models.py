@@ -25,6 +25,7 @@ from dataflow_assets_tests.unit.transform.raw_rows import raw_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 MODULE = "dataflow_assets_tests.unit.transform.models"
 GOOD = {
@@ -410,3 +411,12 @@ def test_an_hour_that_comes_twice_stays_the_one_that_is_meant(meant: str, hour: 
     at = {"timezone": "Europe/Berlin", "ambiguous": meant}
     good, _ = clean(contract("LocalTime", columns={"at": at}), [{"at": "2024-10-27T02:30:00"}])
     assert good["at"].item() == dt.datetime(2024, 10, 27, hour, 30, tzinfo=dt.UTC)
+
+
+def test_a_module_that_ends_the_process_is_told_like_one_that_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a_script_of_ours.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match="SystemExit: 3"):
+        with_model(Contract.model_validate({"model": "a_script_of_ours:Order"}))
