@@ -10,6 +10,7 @@ text where a value could not be read, or where a validator of the model's own co
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property, partial
@@ -34,6 +35,7 @@ LARGE = 1 << 63
 """What is too large for 64 bits with a sign."""
 BATCH = 1_000
 """Rows that Pydantic is given at once."""
+NO_SURROGATE = re.compile("[^\ud800-\udfff]*")
 TEXT = "_text:"
 """Prefix of the columns that hold a field's text where Pydantic reads it."""
 BEFORE = "_before:"
@@ -296,12 +298,17 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _is_storable(text: str) -> bool:
-    """Whether any warehouse holds a text: as it holds what is read from files."""
-    try:
-        return b"\0" not in text.encode()
-    except UnicodeEncodeError:
-        return False
+def _check_text(text: object) -> None:
+    """Refuse a text that no warehouse holds.
+
+    Raises:
+        ValueError: It holds a NUL byte, or half of a pair of surrogates.
+    """
+    if not isinstance(text, str):
+        return
+    if "\0" in text or not (text.isascii() or NO_SURROGATE.fullmatch(text)):
+        message = f"the validated value {text!r} holds a NUL byte or half of a surrogate pair"
+        raise ValueError(message)
 
 
 def _as_column(value: Any, dtype: pl.DataType, zone: str) -> Any:  # noqa: ANN401 - of any type
@@ -312,9 +319,7 @@ def _as_column(value: Any, dtype: pl.DataType, zone: str) -> Any:  # noqa: ANN40
     """
     if isinstance(value, Enum):
         value = value.value
-    if isinstance(value, str) and not _is_storable(value):
-        message = f"the validated value {value!r} holds a NUL byte or half a surrogate"
-        raise ValueError(message)
+    _check_text(value)
     if value is None or type(value) is PLAIN.get(type(dtype)):
         return value
     if dtype == pl.String:
