@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SMALL_ROWS = 50_000
 """Rows up to which a partition is mapped in memory: streaming pays off only above."""
-NORMALIZED_CODE = "1"
+NORMALIZED_CODE = "2"
 """Raised when the same cleaned rows would give other normalized rows than before."""
 
 

@@ -7,6 +7,7 @@ expression is used for; that is `rules` and `normalize`.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from dataflow_assets.errors import ExpressionError, MappingError
 from dataflow_assets.transform.types import declared_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
 SOME_FUNCTIONS = (
     "lower, upper, trim, ltrim, rtrim, replace, substr, left, right, length, concat, concat_ws, "
@@ -53,6 +54,10 @@ CLOCK = re.compile(
     r"\b(now|today|current_date|current_time|current_timestamp|localtime\w*)\b", re.IGNORECASE
 )
 QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+SIDES = ("left", "right")
+SUMS = ("Plus", "Minus")
+PRODUCTS = ("Multiply", "Mul")
+COMPARISONS = frozenset({"Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq", "EqValidity", "NotEqValidity"})
 POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
@@ -74,6 +79,8 @@ def read_sql(sql: str, schema: pl.Schema, *, what: str) -> tuple[pl.Expr, pl.Dat
             expression = pl.sql_expr(sql)
             problem = _across_rows_problem(expression)
             if problem is None:
+                _probe(expression, schema)
+                expression = _exact(expression, schema)
                 return expression, _probe(expression, schema)
         except POLARS_ERRORS as error:
             problem = _first_line(error)
@@ -178,6 +185,86 @@ def _names_across_rows(function: Any) -> Iterator[str]:  # noqa: ANN401 - JSON o
             if name in ACROSS_ROWS:
                 yield name
             yield from _names_across_rows(inner)
+
+
+def _exact(expression: pl.Expr, schema: pl.Schema) -> pl.Expr:
+    """Return an expression whose sums and products of whole numbers never overflow unnoticed.
+
+    Polars computes in the type of the operands and goes on at the other end where that ends: twice
+    100 in an int8 is -56. Here they have 128 bits on the way, and are int64 where they are used: a
+    number that is too big for that fails, and says so.
+    """
+    tree = json.loads(expression.meta.serialize(format="json"))
+    exact = _exact_tree(tree, schema)
+    return expression if exact == tree else _expression(exact)
+
+
+def _exact_tree(tree: Any, schema: pl.Schema) -> Any:  # noqa: ANN401 - JSON of any shape
+    if isinstance(tree, list):
+        return [_exact_tree(one, schema) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    inner = {name: _exact_tree(one, schema) for name, one in tree.items()}
+    operator, operands = _operation(tree)
+    if operator in (*SUMS, *PRODUCTS):
+        kinds = [_dtype(operand, schema) for operand in operands]
+        return _computed(inner, kinds) if all(kind.is_integer() for kind in kinds) else inner
+    return _compared(inner) if operator in COMPARISONS or "Cast" in tree else inner
+
+
+def _computed(tree: Mapping[str, Any], kinds: Sequence[pl.DataType]) -> dict[str, Any]:
+    """Return a sum or product of whole numbers with 128 bits on the way."""
+    operator, operands = _operation(tree)
+    left, right = (
+        _cast(_wide(one) if operator in SUMS else _narrow(one, kind), "Int128")
+        for one, kind in zip(operands, kinds, strict=True)
+    )
+    sign = operator if operator in SUMS else "Multiply"
+    return _cast({"BinaryExpr": {"left": left, "op": sign, "right": right}}, "Int64")
+
+
+def _compared(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a comparison, or a cast, of what has 128 bits if it is a sum or product."""
+    ((name, node),) = tree.items()
+    return {name: {word: _wide(one) for word, one in node.items()}}
+
+
+def _operation(tree: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Return the operator of two operands that a node is, and these; nothing if it is none."""
+    if "BinaryExpr" in tree:
+        node = tree["BinaryExpr"]
+        return str(node["op"]), [node[side] for side in SIDES]
+    function = tree["Function"]["function"] if "Function" in tree else None
+    sql = function.get("Sql") if isinstance(function, dict) else None
+    if isinstance(sql, dict) and "Binary" in sql:
+        return str(sql["Binary"]), tree["Function"]["input"]
+    return "", []
+
+
+def _cast(tree: Any, dtype: str) -> dict[str, Any]:  # noqa: ANN401 - JSON of any shape
+    return {"Cast": {"expr": tree, "dtype": {"Literal": dtype}, "options": "Strict"}}
+
+
+def _wide(tree: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return an exact sum or product with its 128 bits; anything else as it is."""
+    if not isinstance(tree, dict) or "Cast" not in tree:
+        return tree
+    inner = tree["Cast"]["expr"]
+    return inner if tree == _cast(inner, "Int64") and "BinaryExpr" in inner else tree
+
+
+def _narrow(tree: Any, dtype: pl.DataType) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return an operand with at most 64 bits and a sign, so that a product has at most 127."""
+    return _cast(tree, "Int64") if dtype in (pl.UInt64(), pl.Int128()) else tree
+
+
+def _dtype(tree: Any, schema: pl.Schema) -> pl.DataType:  # noqa: ANN401 - JSON of any shape
+    rows = pl.LazyFrame(schema=schema)
+    return rows.select(_expression(tree).alias("result")).collect_schema()["result"]
+
+
+def _expression(tree: Any) -> pl.Expr:  # noqa: ANN401 - JSON of any shape
+    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
 
 
 def _probe(expression: pl.Expr, schema: pl.Schema) -> pl.DataType:

@@ -167,8 +167,10 @@ class Forgetful(BaseModel):
         return value if value != "-" else None
 
     @model_validator(mode="after")
-    def whole_without_return(self) -> Forgetful | None:
-        return self if self.name != "lost" else None
+    def whole_without_return(self) -> Self:
+        if self.name != "lost":
+            return self
+        return None  # type: ignore[return-value]  # what a forgotten return gives
 
 
 class LocalTime(BaseModel):
