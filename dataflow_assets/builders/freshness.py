@@ -9,7 +9,7 @@ old days satisfies it. The check asks for the newest data there is.
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -118,7 +118,13 @@ def age_of(source: SourceDeclaration, stores: Stores, now: dt.datetime) -> Age |
         return _age_of_events(declared, _profiles(source, stores, known), now)
     if source.partitions.values is not None:
         return _age_of_list(declared, source.partitions, known, now)
-    return _age_of_windows(declared, source.partitions, known[0], now)
+    # What nobody has filled makes nothing fresh, unless the source may have nothing to say.
+    filled = [one for one in known if one.counts.received or source.checks.rows.allow_empty]
+    if not filled:
+        return Age(fresh=False, text="no partition with rows has been published yet")
+    age = _age_of_windows(declared, source.partitions, filled[0], now)
+    empty = known.index(filled[0])
+    return replace(age, text=f"{age.text}; {empty} newer ones are empty") if empty else age
 
 
 def _age_of_events(declared: Freshness, profiles: list[Profile], now: dt.datetime) -> Age:

@@ -22,7 +22,7 @@ from dataflow_assets.declaration.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 Severity = Literal["quarantine", "warn", "block"]
 Order = Literal["increasing", "not_decreasing", "decreasing", "not_increasing"]
@@ -105,6 +105,16 @@ class Unique(ShortlyDeclared):
         return {"columns": value} if isinstance(value, list | tuple) else value
 
 
+def _refuse_itself(column: str, per: Sequence[str]) -> None:
+    """Refuse rows that are told apart by the very column that is looked at.
+
+    Raises:
+        ValueError: They are.
+    """
+    if column in per:
+        raise ValueError(f"per names {column!r}, whose values are compared; name other columns")
+
+
 class Monotonic(ShortlyDeclared):
     """The values of a column go one way, in the order in which rows are received.
 
@@ -121,6 +131,11 @@ class Monotonic(ShortlyDeclared):
     column: ColumnName
     order: Order = "not_decreasing"
     per: Annotated[tuple[ColumnName, ...], BeforeValidator(_as_list)] = ()
+
+    @model_validator(mode="after")
+    def _per_others(self) -> Self:
+        _refuse_itself(self.column, self.per)
+        return self
 
 
 class NoGaps(Declared):
@@ -141,6 +156,7 @@ class NoGaps(Declared):
         nothing = dt.timedelta() if isinstance(self.step, dt.timedelta) else 0
         if not self.step > nothing:  # type: ignore[operator]  # both are of one type
             raise ValueError(f"step {self.step} is not above 0")
+        _refuse_itself(self.column, self.per)
         return self
 
 

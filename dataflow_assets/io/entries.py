@@ -48,14 +48,30 @@ STANDS = f"""
 """
 """What is another text when a decision that holds is another."""
 MATCHED = """
+    with numbered as (
+        select *, row_number() over (partition by _file, _version, content order by _row) as place
+        from found
+    ), carried as (
+        select * exclude (_version, _line),
+            row_number() over (partition by _file, content order by _line, _version) as place
+        from standing s
+        qualify _version = last_value(_version) over (
+            partition by _file, content order by decided_at, _version
+            rows between unbounded preceding and unbounded following
+        )
+    )
     select f._row, f._file, f._version, f._line, f.content, f.barred, s.action, s.person, s.reason
-    from found f join standing s using (_file, content)
-    where (f._version = s._version and f._line = s._line)
-        or not exists (select 1 from standing o where o._file = f._file
-                       and o.content = f.content and o._version = f._version)
-    qualify row_number() over (partition by f._row order by s.decided_at desc) = 1
+    from numbered f join standing s using (_file, _version, _line, content)
+    union all
+    select f._row, f._file, f._version, f._line, f.content, f.barred, s.action, s.person, s.reason
+    from numbered f join carried s using (_file, content, place)
+    where not exists (select 1 from standing o where o._file = f._file
+                      and o.content = f.content and o._version = f._version)
 """
-"""Which of the rows that are found bad were decided about: in a new version of a file by content.
+"""Which of the rows that are found bad were decided about.
+
+In a new version of a file that is told by content. Of rows with the same content as many were
+decided about as before, the first of them.
 """
 
 

@@ -70,6 +70,32 @@ def test_a_newer_day_makes_it_fresh_again(world: World) -> None:
     assert age(world, source, at("2024-04-03T02:01")).fresh
 
 
+@pytest.mark.parametrize("checks", ["26h", {"by": "0 9 * * *"}], ids=["within", "by"])
+def test_an_empty_day_makes_nothing_fresh_unless_it_may_be_empty(
+    world: World, checks: Mapping[str, Any] | str
+) -> None:
+    source = declared(checks)
+    publish(world, source, DAY)
+    assert world.materialize(NEXT_DAY, select=CLEANED).success
+
+    old = age(world, source, at("2024-04-03T10:00"))
+    assert not old.fresh
+    assert old.text.startswith(f"the newest partition is {DAY}, which ended 1 d 10 h ago")
+    assert old.text.endswith("; 1 newer ones are empty")
+    may_be_empty = {**source, "checks": {**source["checks"], "rows": {"allow_empty": True}}}
+    assert age(world, may_be_empty, at("2024-04-03T02:01")).fresh
+
+
+def test_of_empty_days_alone_nothing_is_known(world: World) -> None:
+    source = declared("26h")
+    publish(world, source)
+    assert world.materialize(DAY, select=CLEANED).success
+
+    assert age(world, source, at(f"{DAY}T23:00")).text == (
+        "no partition with rows has been published yet"
+    )
+
+
 def test_a_source_that_has_ended_stays_fresh(world: World) -> None:
     source = declared("26h", partitions__end=NEXT_DAY)
     publish(world, source, DAY)

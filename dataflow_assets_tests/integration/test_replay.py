@@ -154,6 +154,28 @@ def test_a_released_row_stays_loaded_and_a_discarded_one_stays_recorded(wrong: W
     assert wrong.rows("closed", DAY).height == 1
 
 
+def test_of_equal_rows_in_a_new_file_as_many_stay_released_and_discarded(world: World) -> None:
+    declared = changed(HARBOUR, contract__key=[], checks__quarantined__max_share=1)
+    del declared["contract"]["keep"]
+    world.declare(declared)
+    deep = "Frida;01.04.2024 20:00;99;cargo;1\n"
+    world.drop(f"{DAY}.csv", ships(DAY, "Anna") + deep * 2)
+    assert world.materialize(DAY).success
+    for action, line in (("release", ":3"), ("discard", ":4")):
+        words = (action, "harbour", "--partition", DAY, "--line", line, *REASON)
+        done = command(world, "quarantine", *words)
+        assert done.code == 0, done.out + done.err
+    assert counts(world, DAY) == (3, 2, 1, 0, 0)
+
+    world.drop(f"{DAY}.csv", ships(DAY, "Anna", "Berta") + deep * 3)
+    assert world.materialize(DAY).success
+
+    assert counts(world, DAY) == (5, 3, 2, 0, 0)
+    states = world.rows("quarantine", DAY).sort("_line")["state"].to_list()
+    assert states == ["discarded", "open"]  # nobody has seen the third
+    assert world.rows("cleaned", DAY).filter(ship="Frida").height == 1
+
+
 def test_what_cannot_be_read_is_null_in_a_released_row(world: World) -> None:
     world.declare(changed(HARBOUR, checks__quarantined__max_share=1), ARRIVALS)
     rows = "Frida;01.04.2024 20:00;deep;cargo;1\n;01.04.2024 21:00;4;cargo;1\nIda;torn\n"

@@ -113,6 +113,8 @@ def test_words_of_a_column_that_do_not_go_together(column: dict[str, Any], reaso
         ({"rules": {"bad": {"unique": []}}}, "at least 1 item"),
         ({"rules": {"bad": {"monotonic": {"column": "a", "per": "b"}}}}, "monotonic .*names 'b'"),
         ({"rules": {"bad": {"no_gaps": {"column": "a", "step": 0}}}}, "step 0 is not above 0"),
+        ({"rules": {"bad": {"monotonic": {"column": "a", "per": "a"}}}}, "per names 'a'"),
+        ({"rules": {"bad": {"no_gaps": {"column": "a", "step": 1, "per": "a"}}}}, "per names 'a'"),
         ({"rules": {"bad": {"no_gaps": {"column": "a", "step": True}}}}, "no step"),
         (
             {"rules": {"bad": {"no_gaps": {"column": "a", "step": 1}, "severity": "quarantine"}}},
