@@ -73,8 +73,9 @@ class Column(Reading):
         source_name: The column's name in the file, where it is another one.
         aliases: Other names that files of other times have for it.
         description: What it means; shown in the Dagster UI.
-        formats: How a date, time or timestamp is written (strptime codes), tried in order; for a
-            boolean, pairs ``true/false`` such as ``yes/no``.
+        formats: How a date, time or timestamp is written, tried in order: strptime codes, ``iso``
+            for what is read by default, and for a timestamp that counts from 1970 ``epoch_s``,
+            ``epoch_ms`` or ``epoch_us``; for a boolean, pairs ``true/false`` such as ``yes/no``.
         timezone: Zone of timestamps that are written without one; they become UTC.
         required: Whether a row without a value breaks the contract.
         min: Smallest allowed value.
