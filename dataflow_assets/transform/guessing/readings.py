@@ -7,6 +7,7 @@ moments are written (`moments`).
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ CODE_NAME = re.compile(
 )
 """Names of columns whose numbers are no quantities, but written with digits."""
 DAY_NAME = re.compile(r"date|day|datum|tag\b|\bdt\b|_dt", re.IGNORECASE)
+ID_NAME = re.compile(r"(?:^|[\W_])(?:id|key|no|nr|number)$|[a-z]I[dD]$", re.IGNORECASE)
 MOMENT_NAME = re.compile(
     r"time|\bts\b|_ts\b|epoch|date|_at\b|created|updated|modified|seen|when", re.IGNORECASE
 )
@@ -53,7 +55,10 @@ ENOUGH = 20
 """Distinct texts from which on a chance is out of the question."""
 WHOLE = r"^[+-]?[0-9]+$"
 NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
-MILLISECONDS = 13
+COUNTS = {"epoch_ms": "milliseconds", "epoch_us": "microseconds"}
+LIKELY_YEARS = (1990, 2099)
+LEAST_SPAN, MOST_SPAN = dt.timedelta(days=1), dt.timedelta(days=15 * 365)
+"""Between the first and the last of some numbers that are moments, though no name says so."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,31 @@ def _seconds(evidence: Evidence) -> Iterator[Reading]:
             )
 
 
+def _since_1970(evidence: Evidence) -> Iterator[Reading]:
+    """Milliseconds and microseconds since 1970, where the name or the values speak of time."""
+    for word, unit in COUNTS.items():
+        moments = _likely_moments(evidence, word)
+        if moments.count() and _are_moments(evidence, moments):
+            words = {"type": "timestamp", "formats": [word]}
+            yield Reading(words, moments.is_not_null(), (f"{unit} since 1970, in UTC",))
+
+
+def _likely_moments(evidence: Evidence, word: str) -> pl.Series:
+    """Return what whole numbers are in a unit since 1970, where that is a moment of our times."""
+    moments = evidence.read({"type": "timestamp", "formats": [word]})
+    likely = moments.dt.year().is_between(*LIKELY_YEARS) & evidence.distinct.str.contains(WHOLE)
+    return moments.zip_with(likely, moments.clear(len(moments)))
+
+
+def _are_moments(evidence: Evidence, moments: pl.Series) -> bool:
+    """Whether the name says so, or many values that neither follow each other nor lie far apart."""
+    if ID_NAME.search(evidence.name):  # made of the time, or by chance: it stands for no moment
+        return False
+    span: dt.timedelta = moments.max() - moments.min()  # type: ignore[assignment,operator]
+    close = LEAST_SPAN < span < MOST_SPAN and moments.count() >= ENOUGH
+    return close or bool(MOMENT_NAME.search(evidence.name))
+
+
 def _whole_numbers(evidence: Evidence) -> Iterator[Reading]:
     """Whole numbers, unless they are written with digits only, as postcodes are."""
     texts = evidence.distinct
@@ -151,9 +181,9 @@ def _whole_numbers(evidence: Evidence) -> Iterator[Reading]:
     numbers = set(texts.filter(whole).head(3))
     if numbers <= {"0", "1"}:
         remarks = ("only 0 and 1: boolean may be meant",)
-    digits = texts.filter(whole).str.len_chars()
-    if digits.min() == digits.max() == MILLISECONDS and MOMENT_NAME.search(evidence.name):
-        remarks = ("milliseconds since 1970, it seems, which no format reads",)
+    for word, unit in COUNTS.items():
+        if _likely_moments(evidence, word).count() == whole.sum():
+            remarks = (f"may be {unit} since 1970, which type: timestamp, formats: [{word}] reads",)
     words = {"type": "int64"}
     yield Reading(words, whole & evidence.read(words).is_not_null(), remarks)
 
@@ -288,6 +318,7 @@ READERS: tuple[Callable[[Evidence], Iterator[Reading]], ...] = (
     _booleans,
     _compact_days,
     _seconds,
+    _since_1970,
     _whole_numbers,
     _decimals,
     _floats,

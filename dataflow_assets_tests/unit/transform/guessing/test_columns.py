@@ -115,12 +115,41 @@ def test_types(values: list[str], words: dict[str, Any]) -> None:
         ("ts", ["1521911720.865716"], {"type": "timestamp", "formats": ["%s%.f"]}),
         ("created_at", ["1521911720"], {"type": "timestamp", "formats": ["%s"]}),
         ("population", ["1521911720"], {"type": "int64"}),
+        ("ts", ["1521911720865"], {"type": "timestamp", "formats": ["epoch_ms"]}),
+        ("posted_at", ["1521911720865123"], {"type": "timestamp", "formats": ["epoch_us"]}),
+        ("ts", ["1521911720865", "-"], {"type": "timestamp", "formats": ["epoch_ms"]}),
+        ("ts", ["1521911720865", "12"], {"type": "int64"}),
+        ("population", ["1521911720865"], {"type": "int64"}),
+        ("update_id", ["1521911720865"], {"type": "int64"}),
     ],
 )
 def test_names_decide_where_values_do_not(
     name: str, values: list[str], words: dict[str, Any]
 ) -> None:
     assert guess(values, name).words == words
+
+
+def test_numbers_that_lie_as_moments_do_are_milliseconds() -> None:
+    minute = 60_000
+    moments = [str(1_700_000_000_000 + number * 97 * minute) for number in range(30)]
+    words = {"type": "timestamp", "formats": ["epoch_ms"], "required": True}
+    assert guess(moments).words == words
+    assert any("milliseconds since 1970, in UTC" in one for one in guess(moments).remarks)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("x", range(1_700_000_000_000, 1_700_000_000_030)),  # one after the other
+        ("x", range(10**12, 2 * 10**12, 10**10)),  # all over
+        ("x", range(1_700_000_000_000, 1_700_900_000_000, 10**8)),  # too few
+        ("order_id", range(1_700_000_000_000, 1_707_000_000_000, 10**8)),
+    ],
+)
+def test_milliseconds_without_evidence_are_only_told_of(name: str, values: range) -> None:
+    one = guess([str(value) for value in values], name)
+    assert one.type == "int64"
+    assert any("may be milliseconds" in remark and "[epoch_ms]" in remark for remark in one.remarks)
 
 
 def test_numbers_that_are_all_days_are_too_many_for_chance() -> None:
