@@ -30,7 +30,7 @@ from dataflow_assets.texts import text_expression
 from dataflow_assets.transform.findings import as_json, reasons
 from dataflow_assets.transform.model_rows import MESSAGES, SAID, TEXT, ModelRows
 from dataflow_assets.transform.models import model_of
-from dataflow_assets.transform.parse import default_of, text_of
+from dataflow_assets.transform.parse import default_of, text_of, value_of
 from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.references import flagged
 from dataflow_assets.transform.rules import (
@@ -48,6 +48,7 @@ from dataflow_assets.transform.rules import (
 )
 from dataflow_assets.transform.typed import typed_unread_of, typed_value_of
 from dataflow_assets.transform.types import polars_type
+from dataflow_assets.transform.zones import why_no_moment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -610,13 +611,23 @@ class CleaningPlan:
         return as_json({name: self._raw(name) for name in check.names})
 
     def _message(self, check: Check) -> pl.Expr | None:
-        """Return what the contract's model says where a rule is broken, if it has a model."""
+        """Return what the contract's model or a clock says where a rule is broken, if one does."""
         if check.rule.kind == "model":
             return pl.col(SAID + (check.rule.column or ""))
         column = check.rule.column
-        if self._model is None or column is None or column not in self._model.fields:
+        if column is None:
             return None
-        return pl.col(MESSAGES).struct.field(column)
+        clock = self._why_no_moment(column) if check.rule.kind == "type" else None
+        if self._model is None or column not in self._model.fields:
+            return clock
+        said = pl.col(MESSAGES).struct.field(column)
+        return said if clock is None else pl.coalesce(clock, said)
+
+    def _why_no_moment(self, name: str) -> pl.Expr | None:
+        """Return what a clock has against the local times of a column, if that has a zone."""
+        column, text = self.contract.columns[name].bare(), pl.col(UNREAD + name)
+        zones = None if column.timezone_from is None else pl.col(column.timezone_from)
+        return why_no_moment(column, zones, lambda one, by: value_of(text, one, (), by))
 
     def _received(self, columns: Sequence[str]) -> list[pl.Expr] | None:
         """Return the values of columns over the raw ones; none if one of them gets others yet."""

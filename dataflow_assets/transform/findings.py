@@ -55,7 +55,7 @@ class Finding:
         column: The column; none for a rule about the whole row.
         rule: The rule's id.
         value: The raw text of the column, or for the whole row the values that the rule names.
-        message: What a Pydantic model says of it, if the contract has one.
+        message: What a Pydantic model says of it, or why a local time is no moment.
     """
 
     file: str

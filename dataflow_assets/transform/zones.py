@@ -1,7 +1,7 @@
 """From local times to moments.
 
-What belongs here: what a local time means by the clock of its zone. What does not: reading the
-text of a time (`parse`).
+What belongs here: what a local time means by the clock of its zone, and why it may mean nothing.
+What does not: reading the text of a time (`parse`).
 """
 
 from __future__ import annotations
@@ -90,6 +90,33 @@ def by_zone(
         return pl.concat(parts).sort("row")["value"].alias(given.name)
 
     return pl.map_batches([values, zones], read, return_dtype=MOMENT, is_elementwise=True)
+
+
+def why_no_moment(
+    column: Column, zones: pl.Expr | None, reader: Callable[[Column, pl.Expr | None], pl.Expr]
+) -> pl.Expr | None:
+    """Return what a clock has against local times that have no value; null for other texts.
+
+    Args:
+        column: What the contract says about them.
+        zones: The zone of each row, where another column says it.
+        reader: Gives for a column, and the zones of its rows, what reads the texts.
+    """
+    if column.type != "timestamp" or (zones is None and column.timezone == "UTC"):
+        return None
+    named = pl.lit(column.timezone) if zones is None else zones
+    nowhere = f"{column.timezone_from} names no time zone"
+    read = reader(column.in_zone("UTC"), None).is_not_null()
+    once = reader(column.model_copy(update={"ambiguous": "earlier"}), zones)
+    always = reader(column.model_copy(update={"skipped": "later"}), zones)
+    return (
+        pl.when(read & ~named.is_in(_known_zones()).fill_null(value=False))
+        .then(pl.coalesce(pl.format("{} is no time zone", named), pl.lit(nowhere)))
+        .when(once.is_not_null())
+        .then(pl.format("the clock of {} shows it twice that day", named))
+        .when(always.is_not_null())
+        .then(pl.format("the clock of {} skips it that day", named))
+    )
 
 
 @cache

@@ -87,6 +87,10 @@ FLIGHTS = Contract.model_validate(
 )  # fmt: skip
 
 
+TWICE, SKIPPED = "2024-10-27 02:30", "2024-03-31 02:30"
+"""Local times of Berlin."""
+
+
 def outcome(plan: CleaningPlan, raw: pl.LazyFrame) -> tuple[list[Any], list[Any]]:
     """Return the good moments, and the texts of the others, the same in memory and streamed."""
     found = []
@@ -124,6 +128,55 @@ def test_without_the_column_of_zones_only_offsets_say_a_moment() -> None:
     good, bad = outcome(plan, raw_rows({"at": ["2024-07-01 12:00Z", "2024-07-01 12:00"]}))
     assert good == [utc(2024, 7, 1, 12)]
     assert bad == [("at__type", "2024-07-01 12:00")]
+
+
+def whys(plan: CleaningPlan, raw: pl.LazyFrame) -> dict[str, str | None]:
+    """Return the messages of reasons by value, the same in memory and streamed."""
+    found = []
+    for cleaned in (plan.clean(raw), plan.clean_in_memory(raw.collect())):
+        rows = cleaned.findings.sort("_row").collect()["reasons"].to_list()
+        found.append({one["value"]: one["message"] for row in rows for one in row})
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({}, {TWICE: "shows it twice", SKIPPED: "skips it"}),
+        ({"ambiguous": "later"}, {SKIPPED: "skips it"}),
+        ({"skipped": "later"}, {TWICE: "shows it twice"}),
+        ({"formats": ["iso", "%d.%m.%Y"]}, {TWICE: "shows it twice", SKIPPED: "skips it"}),
+    ],
+)
+def test_a_reason_says_what_the_clock_has_against_a_time(
+    words: dict[str, Any], expected: dict[str, str]
+) -> None:
+    column = {"type": "timestamp", "timezone": "Europe/Berlin", **words}
+    plan = CleaningPlan(Contract.model_validate({"columns": {"at": column}}), ["at"])
+    texts = [" " + TWICE, SKIPPED, "2024-07-01 12:00", "nonsense", "2024-02-30 12:00", None]
+    told = whys(plan, raw_rows({"at": texts}))
+    says = {text: f"the clock of Europe/Berlin {what} that day" for text, what in expected.items()}
+    assert {text.strip(): message for text, message in told.items()} == {
+        **says, "nonsense": None, "2024-02-30 12:00": None,
+    }  # fmt: skip
+
+
+def test_a_reason_says_that_no_zone_is_known() -> None:
+    zones = ["Mars/Phobos", None, "Mars/Phobos", "Europe/Berlin", "America/New_York"]
+    texts = ["2024-07-01 12:00", "2024-07-01 12:01", "nonsense", SKIPPED, "2024-03-10 02:30"]
+    columns = {"zone": "string", "at": {"type": "timestamp", "timezone_from": "zone"}}
+    contract = Contract.model_validate({"columns": columns})
+    raw = raw_rows({"zone": zones, "at": texts})
+    assert whys(CleaningPlan(contract, ["zone", "at"]), raw) == {
+        texts[0]: "Mars/Phobos is no time zone",
+        texts[1]: "zone names no time zone",
+        texts[2]: None,
+        texts[3]: "the clock of Europe/Berlin skips it that day",
+        texts[4]: "the clock of America/New_York skips it that day",
+    }
+    without = whys(CleaningPlan(contract, ["at"]), raw_rows({"at": texts[:1]}))
+    assert without == {texts[0]: "zone names no time zone"}
 
 
 def test_moments_that_have_a_type_are_read_in_their_zone_too() -> None:
