@@ -85,8 +85,13 @@ def test_days_and_moments_are_read_as_by_python(  # noqa: PLR0913, PLR0917 - the
 @given(st.text("0123456789", min_size=4, max_size=9), st.sampled_from(COMPACT))
 def test_digits_alone_are_read_only_where_all_are_there(text: str, pattern: str) -> None:
     (value,) = read([text], "date", pattern)
-    whole = len(text) == (8 if "%Y" in pattern else 6)
-    assert value == (as_day(by_python(text, pattern)) if whole else None)
+    digits, expected = 8 if "%Y" in pattern else 6, as_day(by_python(text, pattern))
+    if len(text) == digits:
+        assert value == expected
+    elif len(text) == digits - 1 and pattern.endswith("%d"):  # the day may have one
+        assert value in {None, expected}
+    else:
+        assert value is None
 
 
 @pytest.mark.parametrize(
