@@ -39,7 +39,7 @@ GOOD = {
     "kind": "cargo",
 }
 LOOSE = re.compile(
-    r"\d{1,4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
+    r"\d{4}-\d{1,2}-\d{1,2}([T ]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
     r"|\d{1,2}:\d{1,2}(:\d{1,2}(\.\d+)?)?"
 )
 """Dates and times without leading zeros, with a blank before the offset, or with a leap second:
@@ -101,6 +101,14 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - of any type
     if isinstance(value, dt.datetime) and value.tzinfo is None:
         return value.replace(tzinfo=dt.UTC)
     return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def test_a_clock_speaks_before_pydantic_and_pydantic_where_it_is_silent() -> None:
+    declared = contract("Plain", columns={"naive": {"timezone": "Europe/Berlin"}})
+    rows = [{**GOOD, "naive": "2024-03-31T02:30:00"}, {**GOOD, "naive": "nonsense"}]
+    _, reasons = clean(declared, rows)
+    assert reasons[0][0]["message"] == "the clock of Europe/Berlin skips it that day"
+    assert "valid datetime" in reasons[1][0]["message"]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
