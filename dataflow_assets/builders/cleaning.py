@@ -67,7 +67,7 @@ QUARANTINE = "quarantine.parquet"
 FINDINGS = "findings.parquet"
 SMALL_ROWS = 50_000
 """Rows up to which a partition is cleaned in memory: streaming pays off only above."""
-CLEANED_CODE = "3"
+CLEANED_CODE = "4"
 """Raised when the same raw rows would give other cleaned rows than before."""
 
 
