@@ -1,12 +1,14 @@
 """Plan: what declarations as they stand would change in partitions that are there.
 
 What belongs here: making rows from raw beside the lake, and comparing them with what was published,
-or with what other declarations make of the same raw rows. What does not: telling people of it, and
+or with what other declarations make of the same bytes. Where they would be read otherwise than raw
+was, raw is made anew from the archive first. What does not: telling people of it, and
 publishing anything.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,15 @@ from dataflow_assets.builders.normalizing import (
     normalized_version,
     write_winners,
 )
+from dataflow_assets.builders.receiving import asked_declaration, raw_declaration
 from dataflow_assets.builders.references import references_of
+from dataflow_assets.builders.rereading import (
+    ASKS_OTHERWISE,
+    NOT_NOTED,
+    is_read_otherwise,
+    read_again,
+    why_unknown,
+)
 from dataflow_assets.errors import DataflowError, PartitionMissingError
 from dataflow_assets.io.comparing import ORIGIN, Difference, compare
 from dataflow_assets.io.entries import Entries
@@ -67,6 +77,7 @@ class SourcePlan:
         rows: What would differ between the cleaned rows.
         quarantined: Rows that would be quarantined and are not, by rule, with samples.
         released: Rows in quarantine that would not be there, by rule, with samples.
+        unknown: Why it cannot be said for sure, or not at all.
         failure: Why the partition would not be published.
     """
 
@@ -77,12 +88,13 @@ class SourcePlan:
     rows: Difference = SAME
     quarantined: Mapping[str, Moved] = field(default_factory=dict)
     released: Mapping[str, Moved] = field(default_factory=dict)
+    unknown: str = ""
     failure: str = ""
 
     def __bool__(self) -> bool:
-        """Whether anything would change."""
+        """Whether anything would change, or may."""
         moved = self.quarantined or self.released or self.before != self.after
-        return bool(self.failure or moved or self.rows)
+        return bool(self.failure or self.unknown or moved or self.rows)
 
 
 @dataclass(frozen=True)
@@ -164,11 +176,14 @@ class Planner:
             self._sides.pop((name, partition), None)
             return SourcePlan(name, partition)
         old = self._old(name, partition)
+        before = None if old is None else old.counts
+        unknown = self._unknown(source, partition)
+        if unknown and unknown != NOT_NOTED:
+            return SourcePlan(name, partition, before, before, unknown=unknown)
         new, failure = self._made(source, partition, "after")
         self._sides[name, partition] = (old, new)
-        before = None if old is None else old.counts
         if old is None:
-            return SourcePlan(name, partition, before, new.counts, failure=failure)
+            return SourcePlan(name, partition, before, new.counts, unknown=unknown, failure=failure)
         work, limit = self._folder, self._stores.memory_limit_mb
         entries = Entries(self._stores.lake, name, work, limit)
         quarantined, released = entries.moved(old.quarantine, new.quarantine)
@@ -180,18 +195,34 @@ class Planner:
             compare(old.good, new.good, ORIGIN, work, limit),
             quarantined,
             released,
+            unknown,
             failure,
         )
+
+    def _unknown(self, source: SourceDeclaration, partition: str) -> str:
+        """Return why it cannot be said which bytes would be received, if it cannot."""
+        if self._before is not None:
+            other = self._before.sources.get(source.name)
+            same = other is None or asked_declaration(other) == asked_declaration(source)
+            return "" if same else ASKS_OTHERWISE
+        raw = self._stores.lake.manifest("raw", source.name, partition)
+        if raw is None or not is_read_otherwise(source, raw):
+            return ""
+        return why_unknown(source, raw)
 
     def _is_same(self, source: SourceDeclaration, partition: str) -> bool:
         """Whether declarations and raw rows are the same, so that nothing can differ."""
         declaration, lake = cleaned_declaration(source), self._stores.lake
         if self._before is not None:
             other = self._before.sources.get(source.name)
-            return other is not None and cleaned_declaration(other) == declaration
+            return (
+                other is not None
+                and cleaned_declaration(other) == declaration
+                and raw_declaration(other) == raw_declaration(source)
+            )
         raw = lake.manifest("raw", source.name, partition)
         done = lake.manifest("cleaned", source.name, partition)
-        if raw is None or done is None:
+        if raw is None or done is None or is_read_otherwise(source, raw):
             return False
         limit = self._stores.memory_limit_mb
         decided = Entries(lake, source.name, self._folder, limit).digest(partition)
@@ -219,7 +250,13 @@ class Planner:
 
     def _made(self, source: SourceDeclaration, partition: str, side: str) -> tuple[_Side, str]:
         folder = self._folder_for(source.name, side)
-        dry = clean_dry(source, self._stores, partition, folder)
+        raw = self._stores.lake.manifest("raw", source.name, partition)
+        with ExitStack() as stack:
+            stores = self._stores
+            if raw is not None and is_read_otherwise(source, raw):
+                again = read_again(source, stores, partition, raw, folder / "raw")
+                stores = stack.enter_context(again)
+            dry = clean_dry(source, stores, partition, folder)
         failure = "" if dry.cleaned.failure is None else str(dry.cleaned.failure)
         return _Side(dry.good, dry.quarantine, dry.cleaned.counts), failure
 

@@ -28,7 +28,7 @@ from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 from dataflow_assets.plugins import EXTRACTORS, plugin_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from dataflow_assets.builders.stores import Stores
@@ -72,74 +72,47 @@ def raw_declaration(source: SourceDeclaration) -> str:
     return digest(RAW_CODE, digest_of(source.extract), names, required, *aliases, *stamp)
 
 
-class Receiver(Workplace):
-    """Receives partitions of one source."""
+def asked_declaration(source: SourceDeclaration) -> str:
+    """Return a digest of all that decides which bytes are received."""
+    return digest(source.extract.asked)
 
-    def __init__(
-        self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]
-    ) -> None:
+
+def version_of(declaration: str, snapshots: Iterable[Snapshot]) -> str:
+    """Return the data version of the raw rows that a declaration makes of bytes."""
+    return digest(declaration, [(shot.file.name, shot.version) for shot in snapshots])
+
+
+class RawLayer(Workplace):
+    """Publishes raw partitions of one source, wherever their bytes are taken from."""
+
+    def __init__(self, source: SourceDeclaration, stores: Stores) -> None:
         super().__init__(source.name, stores)
         self._source = source
         self._declaration = raw_declaration(source)
-        self._extractor = open_extractor(source, stores.surroundings, partitions)
 
     def receive(self, partition: str) -> Received:
-        """Archive one partition's files and publish their rows.
+        """Publish the rows of one partition.
 
         Raises:
             NothingReceivedError: There is nothing where there was something before.
             UnreadableFileError: A file cannot be read; the partition stays as it was.
-            FileChangedError: A file changed while it was read.
             HeaderError: A header cannot be found.
         """
-        started = time.monotonic()
-        name, lake = self._source.name, self._stores.lake
-        with lake.partition_lock(f"raw/{name}", partition):
-            before = lake.manifest("raw", name, partition)
-            archive = lake.archive(name, self._work)
-            request = self._request(partition, archive, before)
-            snapshots = self._extractor.fetch(request)
-            stamp = Manifest(
-                data_version=digest(
-                    self._declaration, [(shot.file.name, shot.version) for shot in snapshots]
-                ),
-                declaration=self._declaration,
-                run_id=self._stores.run_id,
-                fingerprint=fingerprint(shot.file for shot in snapshots),
-            )
-            if before is not None and self._is_same(before, stamp):
-                return Received(partition, before, unchanged=True)
-            staged = self._work / "raw.parquet"
-            received = self._write(staged, stamp, snapshots, archive, started)
-            _refuse_vanished(self._source, partition, before, received)
-            archive.keep(shot.path for shot in snapshots)
-            lake.publish(staged, "raw", name, partition, rows=received.rows)
-        gone = _gone(before, received) if self._source.extract.files else ()
-        return Received(partition, received, unchanged=False, gone=gone)
-
-    def _is_same(self, before: Manifest, now: Manifest) -> bool:
-        """Whether the same was received before, and read in the same way.
-
-        What is asked for anew each time has another time each time, which means nothing.
-        """
-        if before.data_version != now.data_version:
-            return False
-        return self._source.extract.files is None or before.fingerprint == now.fingerprint
+        raise NotImplementedError
 
     def _write(
         self,
+        reader: Reader,
         staged: Path,
         stamp: Manifest,
         snapshots: Sequence[Snapshot],
         archive: Archive,
         started: float,
     ) -> Manifest:
-        headers = headers_of(map(self._extractor.reader.schema, snapshots))
+        headers = headers_of(map(reader.schema, snapshots))
         columns = self._columns(headers.schemas)
         with RawWriter(staged, raw_schema(columns)) as writer:
-            files = _write_rows(
-                self._extractor.reader, snapshots, columns, writer, archive, headers.numbers
-            )
+            files = _write_rows(reader, snapshots, columns, writer, archive, headers.numbers)
             rows = sum(file.rows for file in files)
             manifest = stamp.model_copy(
                 update={
@@ -153,17 +126,6 @@ class Receiver(Workplace):
             )
             writer.finish(manifest)
         return manifest
-
-    def _request(self, partition: str, archive: Archive, before: Manifest | None) -> Request:
-        begin, end = self._source.partitions.window_of(partition) or (None, None)
-        return Request(
-            partition=partition,
-            begin=begin,
-            end=end,
-            archive=archive.folder,
-            stays=archive.stays,
-            before=lambda: [_snapshot(file, archive) for file in (before.files if before else ())],
-        )
 
     def _columns(self, schemas: Sequence[pa.Schema]) -> pa.Schema:
         """Return every column that was received.
@@ -204,6 +166,71 @@ class Receiver(Workplace):
             shown["preview"] = metadata.preview(rows)
             shown["dagster/column_schema"] = metadata.received_schema(rows)
         return Shown(manifest.data_version, shown)
+
+
+class Receiver(RawLayer):
+    """Receives partitions of one source."""
+
+    def __init__(
+        self, source: SourceDeclaration, stores: Stores, partitions: Sequence[str]
+    ) -> None:
+        super().__init__(source, stores)
+        self._extractor = open_extractor(source, stores.surroundings, partitions)
+
+    def receive(self, partition: str) -> Received:
+        """Archive one partition's files and publish their rows.
+
+        Raises:
+            NothingReceivedError: There is nothing where there was something before.
+            UnreadableFileError: A file cannot be read; the partition stays as it was.
+            FileChangedError: A file changed while it was read.
+            HeaderError: A header cannot be found.
+        """
+        started = time.monotonic()
+        name, lake = self._source.name, self._stores.lake
+        with lake.partition_lock(f"raw/{name}", partition):
+            before = lake.manifest("raw", name, partition)
+            archive = lake.archive(name, self._work)
+            request = self._request(partition, archive, before)
+            snapshots = self._extractor.fetch(request)
+            stamp = Manifest(
+                data_version=version_of(self._declaration, snapshots),
+                declaration=self._declaration,
+                asked=asked_declaration(self._source),
+                run_id=self._stores.run_id,
+                fingerprint=fingerprint(shot.file for shot in snapshots),
+            )
+            if before is not None and self._is_same(before, stamp):
+                return Received(partition, before, unchanged=True)
+            staged = self._work / "raw.parquet"
+            received = self._write(
+                self._extractor.reader, staged, stamp, snapshots, archive, started
+            )
+            refuse_vanished(self._source, partition, before, received)
+            archive.keep(shot.path for shot in snapshots)
+            lake.publish(staged, "raw", name, partition, rows=received.rows)
+        gone = _gone(before, received) if self._source.extract.files else ()
+        return Received(partition, received, unchanged=False, gone=gone)
+
+    def _is_same(self, before: Manifest, now: Manifest) -> bool:
+        """Whether the same was received before, and read in the same way.
+
+        What is asked for anew each time has another time each time, which means nothing.
+        """
+        if before.data_version != now.data_version:
+            return False
+        return self._source.extract.files is None or before.fingerprint == now.fingerprint
+
+    def _request(self, partition: str, archive: Archive, before: Manifest | None) -> Request:
+        begin, end = self._source.partitions.window_of(partition) or (None, None)
+        return Request(
+            partition=partition,
+            begin=begin,
+            end=end,
+            archive=archive.folder,
+            stays=archive.stays,
+            before=lambda: [_snapshot(file, archive) for file in (before.files if before else ())],
+        )
 
 
 def _snapshot(file: ReceivedFile, archive: Archive) -> Snapshot:
@@ -265,9 +292,14 @@ def _received(snapshot: Snapshot, name: str, archive: Archive) -> ReceivedFile:
     )
 
 
-def _refuse_vanished(
+def refuse_vanished(
     source: SourceDeclaration, partition: str, before: Manifest | None, now: Manifest
 ) -> None:
+    """Refuse a partition without rows where there were some, unless that is declared to be right.
+
+    Raises:
+        NothingReceivedError: It is not.
+    """
     if now.rows or before is None or not before.rows or source.checks.rows.allow_empty:
         return
     raise NothingReceivedError(

@@ -24,9 +24,10 @@ from dataflow_assets.builders.freshness import (
 )
 from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.patches import propose_patch
-from dataflow_assets.builders.receiving import Receiver, raw_declaration
+from dataflow_assets.builders.receiving import RawLayer, Receiver, raw_declaration
 from dataflow_assets.builders.references import asset_deps
 from dataflow_assets.builders.replay_sensor import build_replay_sensor
+from dataflow_assets.builders.rereading import Rereader
 from dataflow_assets.builders.resources import StoresResource
 from dataflow_assets.builders.sensor import build_schedule, build_sensor
 from dataflow_assets.builders.steps import (
@@ -35,11 +36,15 @@ from dataflow_assets.builders.steps import (
     finish,
     run_partitions,
 )
+from dataflow_assets.builders.stores import Stores
 from dataflow_assets.declaration.contract import Contract
 from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.errors import PluginError
 from dataflow_assets.io.lake import Layer
 
+RAW_OF = "dataflow/raw_of"
+ARCHIVE = "archive"
+"""The tag of a run that makes raw anew of archived bytes, and asks nobody for anything."""
 OWN_LAYERS = ("raw", "cleaned", "quarantine")
 PREVIEWS = 31
 """The most partitions of a run for which the rows are previewed: each preview takes a read."""
@@ -180,7 +185,7 @@ def _raw_asset(
         opened = stores.open(context.run.run_id)
         with (
             failing(context, source.name, unusable),
-            Receiver(source, opened, context.partition_keys) as receiver,
+            _opened(source, opened, context) as receiver,
         ):
             outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
         found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
@@ -196,6 +201,15 @@ def _raw_asset(
         yield from finish(context, outcomes.failures, [(key, shown)], said)
 
     return raw
+
+
+def _opened(
+    source: SourceDeclaration, stores: Stores, context: dg.AssetExecutionContext
+) -> RawLayer:
+    """Return what publishes raw rows: of what the source gives, or of what the archive has."""
+    if context.run.tags.get(RAW_OF) == ARCHIVE:
+        return Rereader(source, stores)
+    return Receiver(source, stores, context.partition_keys)
 
 
 def _cleaned_asset(

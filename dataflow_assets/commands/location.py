@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dataflow_assets.builders.partitions import build_partitions
 from dataflow_assets.builders.resources import STORES, build_resources
+from dataflow_assets.commands.parsing import BETWEEN
 from dataflow_assets.components.loading import load_declared, load_location
 from dataflow_assets.errors import UnknownNameError
 from dataflow_assets.settings import get_settings
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dataflow_assets.components.loading import Declared
     from dataflow_assets.declaration.source import SourceDeclaration
 
-BETWEEN = "..."
 NAMED = 10
 
 

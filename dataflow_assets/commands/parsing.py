@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no other
     """Where commands are added."""
 
+BETWEEN = "..."
+"""Between the first and the last of a range."""
 FAILED = 1
 """The exit code of whatever goes wrong."""
 

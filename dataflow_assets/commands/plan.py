@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PLAN = (
     "say what the declarations as they stand would change in partitions that are there, computed "
-    "from raw; nothing is published. Exit code 0: nothing, 2: something, 1: it failed"
+    "from raw, or from the archived bytes where extract was changed; nothing is published. Exit "
+    "code 0: nothing, 2: something, 1: it failed"
 )
 NEWEST = 10
 CHANGES = 2
@@ -42,7 +43,7 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--against",
         metavar="GIT_REF",
-        help="compare with what the declarations of a commit make of the same raw rows, instead of "
+        help="compare with what the declarations of a commit make of the same bytes, instead of "
         "with what was published",
     )
     parser.add_argument("--format", choices=("text", "markdown", "json"), default="text")

@@ -44,8 +44,12 @@ class Plan:
         partitions = sum(map(len, self.looked_at.values()))
         to = f"the declarations of {self.against}" if self.against else "what was published"
         looked = f"{partitions:,} partitions of {len(self.looked_at):,} sources, compared with {to}"
-        changed = len(self.sources) + len(self.entities)
-        return f"{looked}: {f'{changed:,} would change' if changed else 'nothing would change'}."
+        found = len(self.sources) + len(self.entities)
+        unknown = sum(bool(one.unknown) for one in self.sources)
+        unknown += sum(bool(one.unknown) for one in self.entities)
+        told = [f"{found - unknown:,} would change"] if found > unknown else []
+        told += [f"of {unknown:,} it cannot be said"] if unknown else []
+        return f"{looked}: {', '.join(told) or 'nothing would change'}."
 
 
 def as_text(plan: Plan) -> str:
@@ -109,6 +113,8 @@ def _from_to(one: SourcePlan, word: str) -> str:
 def _source_lines(one: SourcePlan) -> Iterator[str]:
     if one.failure:
         yield f"would not be published: {one.failure}"
+    if one.unknown:
+        yield f"cannot be said: {one.unknown}"
     for what, moved in (("newly quarantined", one.quarantined), ("released", one.released)):
         yield from _moved(what, moved)
     yield from _columns(one.rows)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from dataflow_assets.commands.parsing import FAILED, add_partitions
+from dataflow_assets.commands.parsing import BETWEEN, FAILED, add_partitions
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from dataflow_assets.builders.replaying import Replayable
     from dataflow_assets.commands.parsing import Commands
@@ -44,18 +45,23 @@ def _run(options: argparse.Namespace) -> int:
     affected = unfinished(source, location.stores, chosen, fed)
     for partition in affected:
         sys.stdout.write(f"{partition}: an earlier run did not end; it is made anew\n")
-    failed = False
+    failed = reread = False
+    unknown: dict[str, str] = {}
     for one in replayable(source, location.stores, chosen, options.rule):
         sys.stdout.write(f"{_text(one)}\n")
         failed |= one.failure is not None
-        if one.passing and one.failure is None and one.partition not in affected:
+        unknown |= {one.partition: one.unknown} if one.unknown else {}
+        reread |= one.is_affected and one.reread
+        if one.is_affected and one.partition not in affected:
             affected.append(one.partition)
     sys.stdout.write(
         f"{len(affected):,} of {len(chosen):,} partitions of {source.name} are affected"
         f"{', nothing was run' if options.dry_run and affected else ''}\n"
     )
+    if unknown:
+        sys.stdout.write(_not_told(source.name, unknown))
     if affected and not options.dry_run:
-        for run in replay_partitions(location, source, affected):
+        for run in replay_partitions(location, source, affected, reread=reread):
             sys.stdout.write(f"{run.text()}\n")
             failed |= bool(run.reasons)
     return FAILED if failed else 0
@@ -63,4 +69,17 @@ def _run(options: argparse.Namespace) -> int:
 
 def _text(one: Replayable) -> str:
     text = f"{one.partition}: {one.passing:,} of {one.open:,} open entries pass now"
+    if one.reread:
+        text += ", and its archived bytes give other raw rows"
     return text if one.failure is None else f"{text}, but it would not be published: {one.failure}"
+
+
+def _not_told(name: str, unknown: Mapping[str, str]) -> str:
+    """Say of which partitions a replay is not enough, and what to run for them."""
+    first, last = next(iter(unknown)), list(unknown)[-1]
+    span = f"--partition {first}" if first == last else f"--partition-range {first}{BETWEEN}{last}"
+    return (
+        f"of {len(unknown):,} partitions raw is to be materialized anew: {unknown[first]}. Run:\n"
+        "  dagster asset materialize -m dataflow_assets.definitions "
+        f'--select "key:raw/{name}+" {span}\n'
+    )

@@ -15,10 +15,11 @@ from dagster._core.storage.tags import (
 
 from dataflow_assets.builders.discovery import ranges
 from dataflow_assets.builders.sensor import PARTITIONS_A_RUN
+from dataflow_assets.builders.source import ARCHIVE, RAW_OF
 from dataflow_assets.commands.location import keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dataflow_assets.commands.location import Location
     from dataflow_assets.declaration.source import SourceDeclaration
@@ -51,7 +52,11 @@ class RunDone:
 
 
 def replay_partitions(
-    location: Location, source: SourceDeclaration, partitions: Sequence[str]
+    location: Location,
+    source: SourceDeclaration,
+    partitions: Sequence[str],
+    *,
+    reread: bool = False,
 ) -> Iterator[RunDone]:
     """Make partitions of a source anew from raw, up to the tables that it feeds.
 
@@ -62,6 +67,7 @@ def replay_partitions(
         location: The code location.
         source: The source.
         partitions: Which ones, in any order.
+        reread: Whether raw is made anew too, of the archived bytes.
     """
     keys = keys_of(source)
     histories = [
@@ -69,16 +75,17 @@ def replay_partitions(
         for entity in location.declared.entities.values()
         if source.name in entity.mappings and entity.write.mode == "history"
     ]
-    job = location.definitions.resolve_job_def(f"{source.name}_replay")
+    word = "job" if reread else "replay"
+    job = location.definitions.resolve_job_def(f"{source.name}_{word}")
     others = [key for key in job.asset_layer.selected_asset_keys if key not in histories]
     with _instance() as instance:
         for run in ranges(partitions, keys, PARTITIONS_A_RUN):
-            yield _run(job, instance, others, run[0], run[-1])
+            yield _run(job, instance, others, run[0], run[-1], {RAW_OF: ARCHIVE} if reread else {})
         if histories and partitions:
             there = set(location.stores.lake.partitions("cleaned", source.name)) & set(keys)
             first = min(partitions, key=keys.index)
             last = max(there | set(partitions), key=keys.index)
-            yield _run(job, instance, histories, first, last)
+            yield _run(job, instance, histories, first, last, {})
 
 
 @contextmanager
@@ -93,14 +100,15 @@ def _run(
     assets: Sequence[dg.AssetKey],
     first: str,
     last: str,
+    more: Mapping[str, str],
 ) -> RunDone:
-    tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    span = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
     result = job.execute_in_process(
         instance=instance,
         asset_selection=list(assets),
         raise_on_error=False,
         run_config=QUIET,
-        tags={} if first == last else tags,
+        tags={**more, **({} if first == last else span)},
         partition_key=first if first == last else None,
     )
     reasons = [_reason(event) for event in result.all_events if event.is_step_failure]

@@ -301,6 +301,17 @@ class Feed(Declared):
         return f"{parts.netloc}{parts.path}".rstrip("/")
 
 
+READING = {
+    "files": {"format", "csv", "document", "excel", "compression"},
+    "rest": {"csv", "compression", "rate", "patience", "most_bytes", "resume"},
+    "feed": {"most_bytes"},
+    "database": {"timeout"},
+}
+"""Words of each kind that do not decide which bytes are received."""
+READING_ONE_BODY = {"format", "records"}
+"""The same of an API without pages; where there are, they also say where the next one is."""
+
+
 class Extract(Declared):
     """Where a source's data comes from: exactly one kind.
 
@@ -351,6 +362,14 @@ class Extract(Declared):
     def plugin(self) -> tuple[str, dict[str, Any]] | None:
         """The name of the plug-in that does it, and its parameters; none of a built-in kind."""
         return next(iter((self.model_extra or {}).items()), None)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The words that decide which bytes are received; of a plug-in, all."""
+        reading = dict(READING)
+        if self.rest is not None and self.rest.pages is None:
+            reading["rest"] = READING["rest"] | READING_ONE_BODY
+        return self.model_dump(mode="json", exclude=reading)
 
     @property
     def kind(self) -> str:

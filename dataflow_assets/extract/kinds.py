@@ -63,6 +63,33 @@ def open_extractor(
     raise AssertionError("a declaration names exactly one kind")
 
 
+def open_archived(source: SourceDeclaration, around: Surroundings) -> Reader:
+    """Return what reads bytes of a source that were archived; nobody is asked for anything.
+
+    Args:
+        source: The declaration.
+        around: What it finds around it.
+
+    Raises:
+        PluginError: The kind is a plug-in's, which cannot be imported.
+    """
+    declared = source.extract
+    if declared.feed is not None:
+        from dataflow_assets.extract.feed import FeedReader
+
+        return FeedReader()
+    if declared.database is not None:
+        from dataflow_assets.extract.database import ArchivedRows
+
+        return ArchivedRows()
+    if declared.plugin is not None:
+        return open_plugin(*declared.plugin, Opening(source, around, ())).reader
+    written = declared.files if declared.rest is None else declared.rest.bodies
+    if written is None:
+        raise AssertionError("a declaration names exactly one kind")
+    return open_reader(written, source.contract, around)
+
+
 def _open_feed(feed: Feed, around: Surroundings) -> Extractor:
     from dataflow_assets.extract.feed import FeedExtractor
 

@@ -36,7 +36,8 @@ create macro content(r) as md5(coalesce(
     )) as varchar), r, ''))
 """
 """A row by its values, whichever empty columns other files of the partition add, in any order."""
-SAME = "_file, _version, _line, content"
+PLACE = "_file, _version, _line"
+SAME = f"{PLACE}, content"
 STANDING = f"""
     select * from decisions
     qualify row_number() over (partition by {SAME} order by decided_at desc) = 1
@@ -288,14 +289,19 @@ class Entries:
                 _view(connection, name, rows)
             return _moved(connection, "after", "before"), _moved(connection, "before", "after")
 
-    def would_close(self, partition: str, staged: Path, rule: str | None) -> tuple[int, int]:
+    def would_close(
+        self, partition: str, staged: Path, rule: str | None, *, reread: bool = False
+    ) -> tuple[int, int]:
         """Return how many entries are open, and how many of them a quarantine does not hold.
 
         Args:
             partition: The partition.
             staged: The quarantine that would be published.
             rule: Only entries that break this rule count; none: all.
+            reread: Whether the bytes were read otherwise: then a row of other content on the same
+                line is that entry still.
         """
+        same = PLACE if reread else SAME
         standing = self._lake.find("quarantine", self._source, partition, self._work)
         if standing is None:
             return 0, 0
@@ -304,8 +310,8 @@ class Entries:
             _view(connection, "after", _entries(connection, staged))
             counted = connection.execute(
                 "select count(*), count(*) filter (where a.state is distinct from 'open') "
-                f"from before b left join (select distinct {SAME}, state from after) a "
-                f"using ({SAME}) where b.state = 'open' "
+                f"from before b left join (select {same}, max(state) as state from after "
+                f"group by all) a using ({same}) where b.state = 'open' "
                 "and ($1 is null or list_contains(b.rules, $1))",
                 [rule],
             ).fetchone()

@@ -32,7 +32,7 @@ from dataflow_assets.errors import (
 )
 from dataflow_assets.io.ledger import Counts
 from dataflow_assets.io.locks import try_hold
-from dataflow_assets.io.places import FolderPlace
+from dataflow_assets.io.places import FolderPlace, LaidOverPlace
 from dataflow_assets.io.places import storage_errors as _storage_errors
 from dataflow_assets.transform.shape import Header, Shape
 
@@ -95,6 +95,8 @@ class Manifest(BaseModel):
     Attributes:
         data_version: Made of the content: the files' bytes and what was declared.
         declaration: Digest of what was declared.
+        asked: Of a raw partition, digest of what was declared of where its bytes come from; empty
+            if an older release published it.
         run_id: The run that published it.
         fingerprint: Of the names, sizes and times of the files.
         references: By rule, the version of the table that it referred to.
@@ -123,6 +125,7 @@ class Manifest(BaseModel):
     published_at: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
     duration_s: float = 0.0
     decisions: str = ""
+    asked: str = ""
 
 
 class Lake:
@@ -154,6 +157,14 @@ class Lake:
             root: The folder; nothing is written to the lake's own then, unless it is published.
         """
         return Lake(root, self._lock_timeout_s, self._place)
+
+    def under(self, root: Path) -> Lake:
+        """Return the same lake below a folder, which takes what is published and hides what it has.
+
+        Args:
+            root: The folder.
+        """
+        return Lake(self._root, self._lock_timeout_s, LaidOverPlace(root, self._place))
 
     def archive(self, source: str, work: Path) -> Archive:
         """Return where a source's bytes are archived.

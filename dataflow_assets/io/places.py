@@ -311,6 +311,77 @@ class S3Place(Place):
         return f"{self._prefix}/{name}" if self._prefix else name
 
 
+class LaidOverPlace(Place):
+    """A folder over another place: takes what is put, and hides what is below under that name.
+
+    Args:
+        folder: The folder.
+        below: The other place; nothing is put there.
+    """
+
+    def __init__(self, folder: Path, below: Place) -> None:
+        self._folder = folder
+        self._over = FolderPlace(folder)
+        self._below = below
+
+    def _place(self, name: str) -> Place:
+        return self._over if self._over.path(name).exists() else self._below
+
+    @override
+    def uri(self, name: str) -> str:
+        return self._place(name).uri(name)
+
+    @override
+    def size(self, name: str) -> int:
+        return self._place(name).size(name)
+
+    @override
+    def names(self, folder: str) -> Iterable[str]:
+        return {*self._over.names(folder), *self._below.names(folder)}
+
+    @override
+    def footer(self, name: str) -> pq.FileMetaData | None:
+        return self._place(name).footer(name)
+
+    @override
+    def open(self, name: str) -> IO[bytes]:
+        return self._place(name).open(name)
+
+    @override
+    def read(self, name: str) -> bytes | None:
+        return self._place(name).read(name)
+
+    @override
+    def get(self, name: str, work: Path) -> Path | None:
+        return self._place(name).get(name, work)
+
+    @override
+    def put(self, staged: Path, name: str) -> None:
+        self._over.put(staged, name)
+
+    @override
+    def archive(self, folder: str, work: Path) -> Path:
+        return self._below.archive(folder, work)
+
+    @override
+    def keep(self, archive: Path, folder: str, files: Iterable[Path]) -> None:
+        """Do nothing: what is read here was archived before."""
+
+    @override
+    def lock(
+        self, name: str, *, timeout_s: float, busy: Callable[[], DataflowError]
+    ) -> AbstractContextManager[None]:
+        return self._over.lock(name, timeout_s=timeout_s, busy=busy)
+
+    @override
+    def check_locks(self) -> None:
+        self._over.check_locks()
+
+    @override
+    def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        return self._below.each(work, items)
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn what the file system refuses into an error of ours."""
