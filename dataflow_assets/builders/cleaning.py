@@ -339,7 +339,8 @@ class Cleaner(Workplace):
             stamp.model_copy(update={"shape": found.shape}), FINDING_ROWS
         )
         if any(rule.no_gaps is not None for rule in plan.contract.rules.values()):
-            tally = replace(tally, rules=tally.rules | self._gaps(plan))
+            gaps = self._gaps(plan)
+            tally = replace(tally, rules=tally.rules | gaps, warning=tally.warning.union(gaps))
         quarantine_rows(findings, given.partition).sink_parquet(
             self._work / QUARANTINE, engine="streaming", **options
         )

@@ -38,7 +38,7 @@ QUARANTINE_SCHEMA = dg.TableSchema(
         dg.TableColumn("_version", "string", "First 16 digits of the file's SHA-256"),
         dg.TableColumn("_line", "int64", "Line of the file on which the row begins"),
         dg.TableColumn("state", "string", "open, or discarded by a person"),
-        dg.TableColumn("rules", "list(string)", "Rules that the row breaks"),
+        dg.TableColumn("rules", "list(string)", "Rules that keep the row out"),
         dg.TableColumn("reasons", "list(struct)", "Column, rule, severity, value of each breach"),
         dg.TableColumn("row", "string", "The row as received, as JSON or text"),
     ]
@@ -172,7 +172,7 @@ def quarantine_metadata(tally: Tally, closed: Mapping[str, int]) -> Metadata:
         tally: The findings of the partition.
         closed: How many entries closed with this publish, by how.
     """
-    ranked = sorted(tally.rules.items(), key=lambda item: -item[1].rows)
+    ranked = tally.ranked
     counts = [(rule, f"{broken.rows:,}") for rule, broken in ranked]
     samples = [
         (rule, one.file, one.line, one.column, one.value)
@@ -180,7 +180,7 @@ def quarantine_metadata(tally: Tally, closed: Mapping[str, int]) -> Metadata:
         for one in broken.samples[:SAMPLES_A_RULE]
     ][:SAMPLES_SHOWN]
     shown: Metadata = {
-        "rules": {rule: broken.rows for rule, broken in tally.rules.items()},
+        "rules": {rule: broken.rows for rule, broken in ranked},
         "open": tally.quarantined,
     }
     if ranked:

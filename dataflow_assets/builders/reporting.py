@@ -29,6 +29,7 @@ from dataflow_assets.observe.report import (
     Series,
     SourceState,
 )
+from dataflow_assets.transform.findings import barring
 from dataflow_assets.transform.profile import Profile
 
 if TYPE_CHECKING:
@@ -305,13 +306,20 @@ def _bar(known: Known, alarms: tuple[str, ...]) -> Bar:
 def _rules(
     source: SourceDeclaration, stores: Stores, known: Sequence[Known]
 ) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Return how many rows broke each rule, the most frequent first, and where that was counted."""
+    """Return how many rows each rule keeps out, the most frequent first, and where it was counted.
+
+    A rule that warns is none of them; in what an older release published, `rules` names it too.
+    """
     with_some = [one.partition for one in known if one.counts.quarantined][-QUARANTINES:]
     counts: dict[str, int] = {}
     with stores.lake.work_dir(source.name) as work:
         for partition in with_some:
             rows = stores.lake.scan("quarantine", source.name, partition, work)
-            tally = rows.select(pl.col("rules").explode()).group_by("rules").len()
+            tally = (
+                rows.select(barring(pl.col("reasons")).alias("rules").explode())
+                .group_by("rules")
+                .len()
+            )
             for rule, number in tally.collect(engine="streaming").iter_rows():
                 counts[rule] = counts.get(rule, 0) + number
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

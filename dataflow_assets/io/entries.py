@@ -384,7 +384,7 @@ def _moved(connection: duckdb.DuckDBPyConnection, ours: str, others: str) -> dic
         )
         select reason.rule, count(*),
             min_by((_file, _line, left(reason.value, {LONGEST})), (_file, _line), {SAMPLES})
-        from mine group by all order by 2 desc, 1
+        from mine where reason.severity <> 'warn' group by all order by 2 desc, 1
         """
     )
     return {

@@ -95,6 +95,7 @@ class Tally:
         duplicate: Rows that lost against another of their key.
         warned: Good rows about which a rule warns.
         rules: The rules that are broken, by id; what a person decided about does not count.
+        warning: The ids of those among them that keep no row out.
     """
 
     quarantined: int = 0
@@ -104,10 +105,17 @@ class Tally:
     duplicate: int = 0
     warned: int = 0
     rules: dict[str, Broken] = field(default_factory=dict)
+    warning: frozenset[str] = frozenset()
+
+    @property
+    def ranked(self) -> list[tuple[str, Broken]]:
+        """The rules that keep rows out, those that are broken most often first."""
+        barring = (item for item in self.rules.items() if item[0] not in self.warning)
+        return sorted(barring, key=lambda item: -item[1].rows)
 
     def most_frequent(self) -> str:
-        """Return the ids of the three rules that are broken most often, with their rows."""
-        ranked = sorted(self.rules.items(), key=lambda item: -item[1].rows)
+        """Return the ids of the three rules that most often keep a row out, with their rows."""
+        ranked = self.ranked
         return ", ".join(f"{rule} ({broken.rows:,})" for rule, broken in ranked[:3])
 
 
@@ -120,17 +128,20 @@ def count_findings(findings: pl.LazyFrame) -> Tally:
     outcomes: Counter[str] = Counter()
     rules: Counter[str] = Counter()
     samples: defaultdict[str, list[Finding]] = defaultdict(list)
+    warning: set[str] = set()
     wanted = findings.select("_file", "_line", "outcome", "reasons")
     for batch in wanted.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming"):
         outcomes.update(dict(batch["outcome"].value_counts().iter_rows()))
         broken = _broken_rules(batch)
         rules.update(dict(broken["rule"].value_counts().iter_rows()))
+        warning.update(broken.filter(pl.col("severity") == "warn")["rule"].unique())
+        broken = broken.drop("severity")
         for row in broken.group_by("rule", maintain_order=True).head(SAMPLES).iter_rows(named=True):
             samples[row["rule"]].append(Finding(**row))
     broken_rules = {
         rule: Broken(rows, tuple(samples[rule][:SAMPLES])) for rule, rows in rules.items()
     }
-    return Tally(**outcomes, rules=broken_rules)
+    return Tally(**outcomes, rules=broken_rules, warning=frozenset(warning))
 
 
 def reasons(
@@ -167,6 +178,12 @@ def reasons(
         return_dtype=pl.List(REASON),
         is_elementwise=True,
     )
+
+
+def barring(reasons: pl.Expr) -> pl.Expr:
+    """Return the rules among a row's reasons that keep it out: those that do not merely warn."""
+    keeps = pl.element().struct.field("severity") != "warn"
+    return reasons.list.eval(pl.element().filter(keeps).struct.field("rule"))
 
 
 def as_json(texts: Mapping[str, pl.Expr]) -> pl.Expr:
@@ -233,12 +250,12 @@ def _as_long_as(other: pl.Series, values: pl.Series) -> pl.Series:
 
 
 def _broken_rules(batch: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per reason: `file`, `line`, `column`, `rule`, `value`, `message`."""
+    """Return one row per reason: `file`, `line`, and its own fields."""
     undecided = ~pl.col("outcome").is_in([DISCARDED, RELEASED])
     each = batch.filter(undecided & (pl.col("reasons").list.len() > 0)).explode("reasons")
     reason = pl.col("reasons").struct
     return each.select(
         pl.col("_file").alias("file"),
         pl.col("_line").alias("line"),
-        *(reason.field(name) for name in ("column", "rule", "value", "message")),
+        *(reason.field(name) for name in REASON.to_schema()),
     )

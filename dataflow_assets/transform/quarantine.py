@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from dataflow_assets.transform.findings import DISCARDED, QUARANTINED
+from dataflow_assets.transform.findings import DISCARDED, QUARANTINED, barring
 
 if TYPE_CHECKING:
     from dataflow_assets.declaration.contract import Contract
@@ -42,8 +42,9 @@ def quarantine_rows(findings: pl.LazyFrame, partition: str) -> pl.LazyFrame:
 
     Returns:
         `_partition`, `_file`, `_version` (string), `_line` (int64), `state` (open, or discarded by
-        a person), `rules` (list of rule ids), `reasons` (list of `column`, `rule`, `severity`,
-        `value`) and `row` (JSON, or text that could not be split).
+        a person), `rules` (list of the ids of rules that keep the row out), `reasons` (list of
+        `column`, `rule`, `severity`, `value`, `message`) and `row` (JSON, or text that could not be
+        split).
     """
     outcome = pl.col("outcome")
     return findings.filter(outcome.is_in([QUARANTINED, DISCARDED])).select(
@@ -52,7 +53,7 @@ def quarantine_rows(findings: pl.LazyFrame, partition: str) -> pl.LazyFrame:
         "_version",
         "_line",
         state=pl.when(outcome == DISCARDED).then(pl.lit(DISCARDED)).otherwise(pl.lit(OPEN)),
-        rules=pl.col("reasons").list.eval(pl.element().struct.field("rule")),
+        rules=barring(pl.col("reasons")),
         reasons="reasons",
         row="row",
     )
