@@ -15,12 +15,17 @@ import datetime as dt
 from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from dataflow_assets.errors import ChangedTypeError, HeaderError, UnreadableFileError
+from dataflow_assets.errors import (
+    ChangedTypeError,
+    HeaderError,
+    PartitionMissingError,
+    UnreadableFileError,
+)
 from dataflow_assets.io.lake import columns_without_values
 from dataflow_assets.io.ledger import LedgerDrift
 from dataflow_assets.transform.clean import received_names
@@ -62,6 +67,23 @@ HISTORY = """
     select "partition", "before", kind, "column", old, new, file, rows, published, found_at
     from dataflow.drift where source = $1 order by "partition" desc, found_at desc limit $2
 """
+
+
+MOST_LISTED = 10_000
+"""The most changes of a source that a command lists."""
+
+
+def drift_rows(stores: Stores, name: str) -> list[dict[str, Any]]:
+    """Return how a source's columns changed over its partitions, the newest first.
+
+    Args:
+        stores: Where the ledger is.
+        name: The source.
+    """
+    try:
+        return stores.warehouse.read(HISTORY, [name, MOST_LISTED]).to_dicts()
+    except PartitionMissingError:  # nothing has been published yet
+        return []
 
 
 @dataclass(frozen=True)
@@ -292,8 +314,12 @@ class DriftWatch:
     def _read_as(
         self, look: Look, shape: Shape, columns: pl.Schema, rows: pl.LazyFrame
     ) -> dict[str, Seen]:
-        """Return the columns that nobody has named, with the type of all their values."""
-        seen = {name: shape.columns[name] for name in look.unknown}
+        """Return columns whose values are to tell their type, with the type of all of them.
+
+        They are those that nobody has named, and those that come or come back.
+        """
+        asked_for = (*look.unknown, *look.returning.values())
+        seen = {name: shape.columns[name] for name in asked_for}
         new = [name for name, one in seen.items() if one.reads_as is None]
         asked = pl.Schema({name: columns[name] for name in new[:MOST_ASKED]})
         kinds = types_of(rows, asked, self._contract.null_tokens)

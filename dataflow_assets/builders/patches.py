@@ -138,7 +138,8 @@ def _changes(source: SourceDeclaration, found: Found) -> Iterator[Change]:
     aliases = {name: found.shape.gone[name].perhaps or "" for name in supposed}
     for name, alias in aliases.items():
         yield Change(f"{alias} as an alias of {name}", partial(_alias, column=name, alias=alias))
-    new = [one for one in found.drift if one.kind == "new" and one.column not in aliases.values()]
+    new = [one for one in found.drift if one.kind == "new" and one.undeclared]
+    new = [one for one in new if one.column not in aliases.values()]
     yield from _additions(source, new)
     gone = [one for one in found.drift if one.kind == "gone" and one.undeclared]
     yield from _allowances(source, [one for one in gone if one.column not in aliases])

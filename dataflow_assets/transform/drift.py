@@ -151,6 +151,22 @@ class Look:
         headers = {key for key, header in self._headers.items() if wanted(header)}
         return tuple(one for one in self.files if id(one.header) in headers) if headers else ()
 
+    def had(self, column: str) -> bool:
+        """Whether the partition before had a column of the contract, in one of its files."""
+        return self.before is not None and self.before.has_any(self.contract.names_of(column))
+
+    @cached_property
+    def returning(self) -> dict[str, str]:
+        """Columns of the contract that are in all files now, and the names of them received."""
+        if self.before is None or not self.files:
+            return {}
+        there = received_names(self.contract, self.columns.columns)
+        return {
+            name: there[name][0]
+            for name, gone in self.before.gone.items()
+            if there.get(name) and name not in self.gone and not gone.returned
+        }
+
     @cached_property
     def gone(self) -> tuple[str, ...]:
         """Columns of the contract that are not in all files."""
@@ -172,7 +188,7 @@ def shape_of(look: Look) -> Shape:
     if not look.has_headers:
         columns |= {name: one for name, one in seen.items() if name not in columns}
     was_gone = {} if before is None else before.gone
-    gone = {name: was_gone.get(name, Gone(since=look.partition)) for name in look.gone}
+    gone = {name: _gone_since(name, look) for name in look.gone}
     if not look.has_headers:
         gone |= {
             name: one.model_copy(update={"returned": True})
@@ -180,6 +196,14 @@ def shape_of(look: Look) -> Shape:
             if name in look.contract.columns and name not in gone
         }
     return Shape(partition=look.partition, raw=look.raw, columns=columns, gone=gone)
+
+
+def _gone_since(name: str, look: Look) -> Gone:
+    was = None if look.before is None else look.before.gone.get(name)
+    had = look.had(name)
+    if was is None:
+        return Gone(since=look.partition, known=had)
+    return was.model_copy(update={"known": was.known or had})
 
 
 def _seen(name: str, kind: str, look: Look) -> Seen:
@@ -197,7 +221,7 @@ def find_drift(look: Look, shape: Shape) -> tuple[Drift, ...]:
         return ()
     return (
         *_gone(look, shape),
-        *_back(look),
+        *_back(look, shape),
         *_new(look, shape),
         *_renamed(look, shape),
         *_retyped(look),
@@ -210,34 +234,34 @@ def _gone(look: Look, shape: Shape) -> Iterator[Drift]:
     before = look.before
     for name in look.gone:
         was_gone = before is not None and name in before.gone
+        had = look.had(name)
         if shape.gone[name].returned:
             continue  # it comes and goes
         declared = look.contract.columns[name].type
         one = Drift(
             "gone", name, declared, None, shape.gone[name].since,
-            changed=before is not None and not was_gone, undeclared=True,
+            changed=had and not was_gone, undeclared=True,
         )  # fmt: skip
         yield one.within(look.lacking(name))
     if before is None or not look.has_headers:
         return
     for name, seen in before.columns.items():
         if name not in look.columns.columns and name not in look.promised | set(look.expected):
-            yield Drift(
-                "gone", name, seen.type, None, look.partition, changed=True, undeclared=False
-            ).within(look.files)
+            old = seen.reads_as or seen.type
+            one = Drift("gone", name, old, None, look.partition, changed=True, undeclared=False)
+            yield one.within(look.files)
 
 
-def _back(look: Look) -> Iterator[Drift]:
-    """Yield columns of the contract that are received again."""
-    before = look.before
-    if before is None:
-        return
-    there = received_names(look.contract, look.columns.columns)
-    for name, gone in before.gone.items():
-        if there.get(name) and name not in look.gone and not gone.returned:
-            kind = look.columns.columns[there[name][0]]
-            one = Drift("back", name, None, kind, look.partition, changed=True, undeclared=False)
-            yield one.within(look.having(there[name][0]))
+def _back(look: Look, shape: Shape) -> Iterator[Drift]:
+    """Yield columns of the contract that are received again, or for the first time."""
+    for name, received in look.returning.items():
+        known = look.had(name) or (look.before is not None and look.before.gone[name].known)
+        now = shape.columns[received]
+        one = Drift(
+            "back" if known else "new", name, None, now.reads_as or now.type, look.partition,
+            changed=True, undeclared=False,
+        )  # fmt: skip
+        yield one.within(look.having(received))
 
 
 def _new(look: Look, shape: Shape) -> Iterator[Drift]:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from dataflow_assets.transform.types import declared_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import polars as pl
 
 
@@ -34,8 +36,8 @@ class Seen(BaseModel):
     Attributes:
         type: Its type in raw.
         since: The first partition of those in a row that have it so.
-        reads_as: Of a column that the contract does not name, the type that all its values had
-            in that partition.
+        reads_as: The type that all its values had in that partition: of a column that the contract
+            does not name, and of one that was received again, or for the first time.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +56,7 @@ class Gone(BaseModel):
         why: What speaks for that.
         returned: Whether it has been received again; kept of formats without a header, where it
             may go again.
+        known: Whether an earlier partition had it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +65,7 @@ class Gone(BaseModel):
     perhaps: str | None = None
     why: str = ""
     returned: bool = False
+    known: bool = True
 
 
 class Shape(BaseModel):
@@ -86,6 +90,10 @@ class Shape(BaseModel):
     gone: dict[str, Gone] = Field(default_factory=dict)
     changed: dict[str, str] = Field(default_factory=dict)
     before: Shape | None = None
+
+    def has_any(self, names: Iterable[str]) -> bool:
+        """Whether a column was received under one of some names."""
+        return any(name in self.columns for name in names)
 
 
 def header_of(columns: pl.Schema) -> Header:
