@@ -6,13 +6,16 @@ each is a module of ``commands``.
 
 from __future__ import annotations
 
+import os
 import sys
 
-from dataflow_assets.commands import plan, quarantine, replay, report, setup
+from dataflow_assets.commands import drift, plan, quarantine, replay, report, setup
 from dataflow_assets.commands.parsing import FAILED, Parser
 from dataflow_assets.errors import DataflowError
 
-COMMANDS = (setup, plan, quarantine, replay, report)
+COMMANDS = (setup, plan, quarantine, replay, drift, report)
+READER_GONE = 141
+"""What a shell says of a process whose reader had enough (128 + SIGPIPE)."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,10 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
         command.add(commands)
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is buffered still would fail once more when Python flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
     except DataflowError as error:
         sys.stderr.write(f"{error}\n")
         return FAILED
+    return code
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ does to rows; the next materialization of the partition does it (`cleaning`).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from dataflow_assets.errors import DataflowError, EntryError
 from dataflow_assets.extract.files import FoundFile, Snapshot
 from dataflow_assets.extract.lines import read_lines
 from dataflow_assets.io.entries import Entries
+from dataflow_assets.transform.findings import barring
 from dataflow_assets.transform.quarantine import OPEN, needed_rules
 from dataflow_assets.transform.rules import contract_rules
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 ENTRY = ("_partition", "_file", "_version", "_line", "state", "rules", "reasons", "row")
 LINES_NAMED = 5
+STATES = {"release": "released", "discard": "discarded"}
+"""What an entry is, by what was decided about it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,67 @@ def browse(
                     yield {**entry, "received": lines.get(place)}
 
 
+def count_by_rule(
+    source: SourceDeclaration,
+    stores: Stores,
+    partitions: Sequence[str],
+    choice: Choice,
+    state: str | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield how many entries each rule keeps, and in how many partitions, the most frequent first.
+
+    Args:
+        source: The declaration.
+        stores: Where runs read and write; nothing is written there.
+        partitions: Those to look at, the newest first.
+        choice: Which entries are meant.
+        state: ``open`` or ``discarded``; none: both.
+    """
+    counts: Counter[str] = Counter()
+    seen: defaultdict[str, list[str]] = defaultdict(list)
+    with beside(stores) as (aside, folder):
+        for partition in partitions:
+            found = _entries(source.name, aside, partition, folder)
+            if found is None:
+                continue
+            wanted = choice.condition if state is None else choice.condition & _in_state(state)
+            rules = found.filter(wanted).select(pl.col("rules").explode()).drop_nulls()
+            tally = rules.group_by("rules").len().collect(engine="streaming")
+            for rule, rows in tally.iter_rows():
+                counts[rule] += rows
+                seen[rule].append(partition)
+    for rule, rows in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        yield {
+            "rule": rule,
+            "entries": rows,
+            "partitions": len(seen[rule]),
+            "newest": seen[rule][0],
+        }
+
+
+def decisions(
+    source: SourceDeclaration, stores: Stores, partitions: Sequence[str], state: str | None
+) -> Iterator[dict[str, Any]]:
+    """Yield what holds of entries that people decided about, the latest decision first.
+
+    Args:
+        source: The declaration.
+        stores: Where runs read and write; nothing is written there.
+        partitions: Those to look at, in this order.
+        state: ``released`` or ``discarded``; none: both.
+    """
+    with beside(stores) as (aside, folder):
+        entries = Entries(aside.lake, source.name, folder, stores.memory_limit_mb)
+        for partition in partitions:
+            found = entries.standing(partition)
+            if found is None:
+                continue
+            rows = found.with_columns(state=pl.col("action").replace_strict(STATES))
+            rows = rows if state is None else rows.filter(_in_state(state))
+            latest = rows.sort("decided_at", descending=True, maintain_order=True)
+            yield from latest.collect().iter_rows(named=True)
+
+
 def decide(
     source: SourceDeclaration,
     stores: Stores,
@@ -138,7 +202,10 @@ def _in_state(state: str) -> pl.Expr:
 
 
 def _entries(name: str, stores: Stores, partition: str, work: Path) -> pl.LazyFrame | None:
-    """Return the quarantine of a partition; that of an older release has no states."""
+    """Return the quarantine of a partition.
+
+    That of an older release has no states, or counts rules that merely warn among `rules`.
+    """
     path = stores.lake.find("quarantine", name, partition, work)
     if path is None:
         return None
@@ -146,7 +213,7 @@ def _entries(name: str, stores: Stores, partition: str, work: Path) -> pl.LazyFr
     there = rows.collect_schema()
     absent = {"_partition": partition, "state": OPEN}
     added = {column: pl.lit(value) for column, value in absent.items() if column not in there}
-    return rows.with_columns(**added).select(ENTRY)
+    return rows.with_columns(**added, rules=barring(pl.col("reasons"))).select(ENTRY)
 
 
 def _chosen(
@@ -182,7 +249,8 @@ def _releasable(
     """
     rules = contract_rules(source.contract, source.extract.rejects)
     needed = list(needed_rules(source.contract, rules))
-    barred = pl.col("rules").list.eval(pl.element().is_in(needed)).list.any()
+    broken = pl.element().struct.field("rule")
+    barred = pl.col("reasons").list.eval(broken.is_in(needed)).list.any()
     stopped, free = chosen.filter(barred), chosen.filter(~barred)
     if not stopped.is_empty() and (choice.lines or free.is_empty()):
         first = stopped.row(0, named=True)

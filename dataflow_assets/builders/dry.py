@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dataflow_assets.builders.cleaning import Cleaned
+    from dataflow_assets.builders.drift import Found
     from dataflow_assets.builders.stores import Stores
     from dataflow_assets.declaration.source import SourceDeclaration
     from dataflow_assets.io.lake import Manifest
@@ -54,6 +55,21 @@ def beside(stores: Stores, parent: Path | None = None) -> Iterator[tuple[Stores,
     with tempfile.TemporaryDirectory(prefix="dataflow-", dir=parent) as folder:
         root = Path(folder)
         yield replace(stores, lake=stores.lake.elsewhere(root)), root
+
+
+def drift_of(source: SourceDeclaration, stores: Stores, partition: str) -> Found:
+    """Return how the columns of a partition differ, whether or not that would be published.
+
+    Args:
+        source: The declaration.
+        stores: As `beside` gives them.
+        partition: The partition.
+
+    Raises:
+        PartitionMissingError: The raw partition has not been published.
+    """
+    with Cleaner(source, stores) as cleaner:
+        return cleaner.stage(partition, cleaner.raw(partition)).found
 
 
 def clean_dry(source: SourceDeclaration, stores: Stores, partition: str, folder: Path) -> DryRun:

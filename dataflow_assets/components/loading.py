@@ -88,11 +88,13 @@ class Declared:
         sources: The sources, by name.
         entities: The entities, by name.
         definitions: What Dagster is given of them.
+        files: By source, the file in which it is declared.
     """
 
     sources: dict[str, SourceDeclaration]
     entities: dict[str, EntityDeclaration]
     definitions: dg.Definitions
+    files: dict[str, Path | None]
 
 
 def load_declared(folder: Path | None = None) -> Declared:
@@ -107,10 +109,13 @@ def load_declared(folder: Path | None = None) -> Declared:
     folder = (folder or declarations_dir()).resolve()
     definitions = load_declarations(folder)
     tree = _tree_of(folder)
-    sources = [one.declaration for one in tree.get_all_components(Source)]
+    sources = list(tree.get_all_components(Source))
     entities = [one.declaration for one in tree.get_all_components(Entity)]
     return Declared(
-        {one.name: one for one in sources}, {one.name: one for one in entities}, definitions
+        {one.declaration.name: one.declaration for one in sources},
+        {one.name: one for one in entities},
+        definitions,
+        {one.declaration.name: one.file for one in sources},
     )
 
 

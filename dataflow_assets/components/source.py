@@ -22,6 +22,8 @@ from dataflow_assets.transform.plugin import read_transforms
 from dataflow_assets.transform.rules import check_contract
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dagster_shared.yaml_utils.source_position import SourcePositionTree
     from pydantic import BaseModel
 
@@ -72,6 +74,11 @@ class Source(dg.Component):
                 broken = _broken_plugin(declaration)
         return cls(declaration, positions, broken)
 
+    @property
+    def file(self) -> Path | None:
+        """The file in which the declaration stands, if that is known."""
+        return file_of(self._positions)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the source's assets, checks, job, sensor and schedule.
 
@@ -82,7 +89,7 @@ class Source(dg.Component):
         with mistakes_located(self.declaration, "contract", self._positions):
             if self.broken is None and references_of(self.declaration):
                 check_references(self.declaration, *_declared(context))
-            return build_source(self.declaration, self.broken, file_of(self._positions))
+            return build_source(self.declaration, self.broken, self.file)
 
 
 def _declared(

@@ -15,6 +15,7 @@ import yaml
 from dataflow_assets.builders.cleaning import Cleaner
 from dataflow_assets.builders.receiving import Receiver
 from dataflow_assets.declaration.source import SourceDeclaration
+from dataflow_assets_tests.commands import command
 from dataflow_assets_tests.scenario import changed
 
 if TYPE_CHECKING:
@@ -117,6 +118,24 @@ def test_each_year_is_told_apart_from_the_one_before(world: World) -> None:
     }
     assert found["2024-01"].failure is not None  # no row is left
     assert found["2025-01"].found.before == "2023-01"
+
+
+def test_types_are_those_of_the_values_and_back_is_what_was_there(world: World) -> None:
+    """Of text the raw type says nothing; what comes for the first time is not back."""
+    drop_years(world, "2020-01", "2021-01", "2022-01")
+    source = changed(RIVER, contract__columns__level__required=False)
+    found = clean(world, source, "2020-01", "2021-01", "2022-01")
+    told = [(one.kind, one.column, one.old, one.new) for one in found["2022-01"].found.changed]
+    assert told == [
+        ("gone", "water_level", "float64", None),
+        ("back", "level", None, "float64"),
+        ("new", "wind", None, "int64"),
+    ]
+    patched = changed(source, contract__columns__wind="int64")
+    again = clean(world, patched, "2021-01", "2022-01")
+    assert ("gone", "wind") not in kinds(again["2021-01"])  # it had never been there
+    assert ("new", "wind") in kinds(again["2022-01"])
+    assert not any(one.column == "wind" for one in again["2022-01"].found.undeclared)
 
 
 def test_a_table_under_both_headers_is_one(world: World) -> None:
@@ -495,9 +514,9 @@ def test_a_patched_declaration_takes_the_partition(world: World, year: str) -> N
     world.materialize(year, select='key:"*/river"')
     patch = patch_of(world, year)
     patched = set()
-    for command in APPLIED:
+    for words in APPLIED:
         file.write_text(WRITTEN, encoding="utf-8")
-        subprocess.run(command, cwd=file.parent, input=patch, text=True, check=True)
+        subprocess.run(words, cwd=file.parent, input=patch, text=True, check=True)
         patched.add(file.read_text(encoding="utf-8"))
     (text,) = patched - {WRITTEN}
     assert set(comments(text)) >= set(comments(WRITTEN)) - {"# colder is ice"}
@@ -508,6 +527,33 @@ def test_a_patched_declaration_takes_the_partition(world: World, year: str) -> N
     assert world.rows("quarantine", year, "river").is_empty()
     assert world.materialize("2020-01", select='key:"*/river"').success
     assert world.rows("quarantine", "2020-01", "river").is_empty()
+
+
+def test_the_command_lists_drift_and_prints_the_patch(world: World) -> None:
+    file = declare_as_written(world)
+    drop_years(world, "2020-01", "2021-01", "2022-01")
+    assert not command(world, "drift", "river", "--patch").out  # nothing has been received yet
+    assert world.materialize("2020-01", select='key:"*/river"').success
+    assert not world.materialize("2021-01", select='key:"*/river"').success
+    assert world.materialize("2022-01", select='key:"*/river"').success
+
+    listed = command(world, "drift", "river")
+    assert listed.code == 0, listed.err
+    heads, *lines = listed.out.splitlines()
+    assert heads.split()[:4] == ["partition", "before", "kind", "column"]
+    assert [line.split()[0] for line in lines] == ["2022-01"] + ["2021-01"] * 3
+    one = command(world, "drift", "river", "--partition", "2022-01").out
+    assert one.splitlines()[1].split()[:5] == ["2022-01", "2020-01", "new", "wind", "int64"]
+
+    newest = command(world, "drift", "river", "--patch")
+    assert "+      wind: int64" in newest.out
+    assert f"git -C {file.parent} apply" in newest.err
+    refused = command(world, "drift", "river", "--patch", "--partition", "2021-01")
+    assert refused.out == patch_of(world, "2021-01")
+    apply = ["git", "-C", str(file.parent), "apply"]
+    subprocess.run(apply, input=newest.out, text=True, check=True)
+    assert "wind: int64" in file.read_text(encoding="utf-8")
+    assert not command(world, "drift", "river", "--patch").out
 
 
 def comments(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.errors import DeclarationError, PluginError
 from dataflow_assets.settings import get_settings
 from dataflow_assets.transform import models
+from dataflow_assets_tests.commands import command
 from dataflow_assets_tests.scenario import ARRIVALS, DAY, HARBOUR, changed, ships
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def test_a_model_is_a_contract_from_file_to_warehouse(world: World) -> None:
     checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert not checks["model"].passed
     assert "price is below number" in str(checks["model"].metadata["sample"].value)
+    table = command(world, "quarantine", "show", "orders").out
+    assert "message" in table.splitlines()[0].split()
+    assert all(one["message"][:50] in table for one in reasons)  # longer ones are cut
     spec = world.definitions.resolve_asset_graph().get(dg.AssetKey(["cleaned", "orders"]))
     assert spec.metadata["model"] == f"{MODULE}:Careful"
     assert "Pydantic validates each row" in str(spec.metadata["model_note"])
