@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import yaml
 
+from dataflow_assets.builders.dry import beside
+from dataflow_assets.builders.rereading import read_again, why_unknown
 from dataflow_assets.builders.resources import StoresResource, build_resources
 from dataflow_assets.components.loading import load_declarations
+from dataflow_assets.declaration.source import SourceDeclaration
 from dataflow_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -285,6 +288,18 @@ class World:
     def rows(self, layer: Layer, partition: str, source: str = "harbour") -> pl.DataFrame:
         """Return what is published of a partition in the lake."""
         return self.stores.lake.scan(layer, source, partition, self.root).collect()
+
+    def reread(self, declaration: Mapping[str, Any], partition: str) -> pl.DataFrame:
+        """Return the raw rows that a declaration makes of a partition's archived bytes."""
+        source, stores = SourceDeclaration.model_validate(declaration), self.stores
+        raw = stores.lake.manifest("raw", source.name, partition)
+        assert raw is not None
+        assert not why_unknown(source, raw)
+        with (
+            beside(stores) as (aside, folder),
+            read_again(source, aside, partition, raw, folder / "again") as under,
+        ):
+            return under.lake.scan("raw", source.name, partition, folder).collect()
 
     def query(self, sql: str) -> pl.DataFrame:
         """Return what the warehouse holds."""

@@ -185,11 +185,10 @@ def test_a_snapshot_of_a_file(world: World, monkeypatch: pytest.MonkeyPatch, sys
         connection.commit()
     monkeypatch.setenv("SHOP_DB", f"{system}:///shop.db")
     database = {"system": system, "url_env": "SHOP_DB", "table": "orders"}
-    world.declare(
-        changed(ORDERS, partitions={"values": ["all"]}, extract={"database": database}),
-        SALES,
-    )
+    orders = changed(ORDERS, partitions={"values": ["all"]}, extract={"database": database})
+    world.declare(orders, SALES)
     assert world.materialize("all").success
+    assert world.reread(orders, "all").equals(world.rows("raw", "all", "orders"))
     assert _sales(world) == [(1, "9.99")]
     (cleaned,) = world.rows("cleaned", "all", "orders").to_dicts()
     assert str(cleaned["updated_at"]) == "2024-01-01 10:00:00+00:00"

@@ -79,6 +79,8 @@ def test_rows_are_made_again_without_asking_again(world: World, site: Site) -> N
     result = world.materialize(this_month(), select="key:cleaned/news or key:quarantine/news")
     assert result.success
     assert titles(world) == {"a": "a", "b": "b"}
+    again = world.reread(changed(NEWS, extract__feed__url=site.url), this_month())
+    assert again.equals(world.rows("raw", this_month(), "news"))
 
 
 def test_what_stood_before_stays_when_the_host_fails(world: World, site: Site) -> None:

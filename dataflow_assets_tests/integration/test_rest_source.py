@@ -129,12 +129,15 @@ def test_a_range_is_one_run(asking: World, server: Server) -> None:
     assert {asked.params["from"][:10] for asked in server.asked} == {DAY, NEXT_DAY}
 
 
-def test_what_is_archived_gives_the_rows_again(asking: World) -> None:
+def test_what_is_archived_gives_the_rows_again(asking: World, server: Server) -> None:
     assert asking.materialize(DAY).success
     archive = asking.root / "data" / "lake" / "archive" / "items"
     bodies = [path.read_bytes() for path in archive.rglob("*") if path.is_file()]
     assert len(bodies) == 4
     assert sum(body.count(b'"id"') for body in bodies) == 25
+    asked = len(server.asked)
+    assert asking.reread(declared(server), DAY).equals(asking.rows("raw", DAY, "items"))
+    assert len(server.asked) == asked
 
 
 @pytest.mark.parametrize(("status", "asked"), [(403, 1), (404, 1), (503, 10)])

@@ -64,3 +64,12 @@ def test_the_same_with_the_lake_on_s3_and_the_warehouse_in_postgres(
     assert afar.rows("closed", DAY)["how"].to_list() == ["released"]
     assert afar.rows("closed", NEXT_DAY)["how"].to_list() == ["passed"]
     get_settings.cache_clear()
+
+    odd = changed(MENDED, extract__files__csv={"delimiter": ";", "comment": "Berta"})
+    afar.declare(odd, ARRIVALS)
+    planned = command(afar, "plan", "--partition", DAY)
+    assert planned.code == 2, planned.err
+    assert "received 2 → 1" in planned.out
+    replayed = command(afar, "replay", "harbour", "--partition", DAY)
+    assert replayed.code == 0, replayed.out + replayed.err
+    assert afar.rows("raw", DAY)["Ship"].to_list() == ["Anna"]
