@@ -302,6 +302,13 @@ def test_quotes_amid_fields(desk: Desk) -> None:
     assert desk.counts == (20, 20, 0)
 
 
+def test_apostrophes_leave_the_usual_quote(desk: Desk) -> None:
+    text = "id,airport\n" + "1,O'HARE\n2,MIAMI\n" * 20
+    said = desk.scaffold(desk.put("o.csv", text))
+    assert said["extract"]["files"] == {"path": "o.csv"}
+    assert desk.counts == (40, 40, 0)
+
+
 def test_quotes_behind_a_backslash(desk: Desk) -> None:
     text = "id,name\n" + "".join(f'{n},"a \\"word\\", yes"\n' for n in range(20))
     said = desk.scaffold(desk.put("o.csv", text))

@@ -63,7 +63,7 @@ def test_a_few_high_bytes_in_english_are_no_cyrillic(signs: bytes, name: str) ->
 
 
 def test_one_russian_name_in_english_is_cyrillic() -> None:
-    text = "name,city\n" + "Prince George,London\n" * 50 + "Иванов Иван,Москва\n"  # noqa: RUF001
+    text = "name,city\n" + "Prince George,London\n" * 50 + "Иванов Иван,Москва\n"
     assert guess_encoding(text.encode("cp1251"), cut=False).name == "cp1251"
 
 
