@@ -151,7 +151,8 @@ def test_an_odd_file(desk: Desk) -> None:
     assert columns["grosse_in_m"] == {"type": "float64", "source_name": "Größe in m"}
     assert columns["PLZ"] == {"type": "string", "required": True}
     assert columns["Datum"]["formats"] == ["%d.%m.%Y"]
-    assert columns["Ok"] == {"type": "boolean", "formats": ["ja/nein"], "required": True}
+    words = {"type": "boolean", "formats": ["ja/nein"], "ignore_case": True, "required": True}
+    assert columns["Ok"] == words
     assert columns["Art"] == "string"
     assert columns["Nr_2"] == {"type": "int64", "required": True}
     assert desk.counts == (32, 31, 1)
