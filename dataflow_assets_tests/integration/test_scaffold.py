@@ -456,11 +456,22 @@ def api(asked: Asked) -> Answer:
     }
     if way in plain:
         return plain[way]
+    if way == "items":
+        return items(asked)
     if way == "secret":
         known = asked.params.get("api_key") == "hidden1" or "Bearer hidden2" in str(asked.headers)
         return json_answer(ORDERS) if known else json_answer({}, status=401)
     at = int(asked.params.get("offset") or asked.params.get("page_token") or 0)
     return paged(way, at, asked.headers["Host"])
+
+
+def items(asked: Asked) -> Answer:
+    """Answer 10 of 38 items, those of an offset; whatever else `from` may be, it is a day."""
+    if not re.fullmatch(r"2026-03-0[12]", asked.params.get("from", "2026-03-01")):
+        return json_answer({}, status=400)
+    begin = int(asked.params.get("offset") or asked.params.get("skip") or 0)
+    rows = [{"id": one, "name": f"n{one}"} for one in range(begin, min(begin + 10, 38))]
+    return json_answer({"meta": {"count": len(rows), "total": 38}, "data": {"items": rows}})
 
 
 def paged(way: str, at: int, host: str) -> Answer:
@@ -525,6 +536,40 @@ def test_pages_of_an_api(desk: Desk, host: str, path: str, words: dict[str, Any]
     assert said["contract"]["key"] == ["order_id"]
     assert desk.counts == (30, 30, 0)
     assert "# tried: the next page has 15 other records" in desk.done[0].text
+
+
+@pytest.mark.parametrize(
+    ("query", "pages"),
+    [
+        (
+            "from=2026-03-01&to=2026-03-02&limit=10&offset=0",
+            {"param": "offset", "limit_param": "limit", "limit": 10, "total": "meta.total"},
+        ),
+        (
+            "skip=0&from=2026-03-01&to=2026-03-02",
+            {"param": "skip", "limit_param": None, "limit": 10, "total": "meta.total"},
+        ),
+    ],
+)
+def test_a_day_is_no_offset(desk: Desk, host: str, query: str, pages: dict[str, Any]) -> None:
+    rest = desk.scaffold(f"{host}/items?{query}")["extract"]["rest"]
+    assert rest["pages"] == {"offset": pages}
+    assert rest["params"] == {"from": "{begin:%Y-%m-%d}", "to": "{end:%Y-%m-%d}"}
+    assert "total" not in rest
+    assert desk.counts == (20, 20, 0)
+
+
+def test_an_answer_that_has_not_all_rows(desk: Desk, host: str) -> None:
+    rest = desk.scaffold(f"{host}/items?from=2026-03-01&to=2026-03-02")["extract"]["rest"]
+    assert "pages" not in rest
+    assert rest["total"] == "meta.total"
+    done = desk.done[0]
+    assert done.said[-1].startswith("The answer had 10 of 38 rows (meta.total), and nothing tells")
+    text = " ".join(line.strip().removeprefix("# ").strip() for line in done.text.splitlines())
+    assert "pages: MORE ROWS: The answer had 10 of 38 rows (meta.total)" in text
+    assert (
+        "pages: {offset: {param: offset, limit_param: limit, limit: 10, total: meta.total}" in text
+    )
 
 
 def test_secrets_are_not_written(desk: Desk, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
