@@ -146,6 +146,7 @@ def _try(name: str, sample: Sample, contract: ContractDraft, work: Path) -> Tria
 
 def _head(sample: Sample, trial: Trial) -> list[str]:
     bound = f"a part of it: {SAMPLED}" if trial.more or sample.cut else "all of it"
+    bound = "a part of it" if sample.cautions else bound
     return [
         f"Written by `dg scaffold` from {sample.place} ({bound}).",
         "Each guess says what it saw. What a sample does not show, nobody can guess: look at it.",
