@@ -340,9 +340,25 @@ def _described(split: Split, text: str, comment: str | None) -> CsvGuess:
 
 def _remarks(guess: CsvGuess, records: int, text: str) -> Iterator[str]:
     """Yield on what evidence each word of the dialect is guessed that is not the usual one."""
+    yield from _remarks_on_fields(guess, records, text)
+    if guess.skip_lines:
+        yield f"the table begins behind line {guess.skip_lines:,}: what is before has other fields"
+    if guess.comment:
+        count = sum(line.startswith(guess.comment) for line in _lines(text))
+        yield f"lines that begin with {guess.comment!r} are no records: there are {count:,}"
+    if guess.names:
+        yield "the columns' names stand in a comment"
+    elif not guess.header:
+        yield "no header: the first record is like the others; columns are taken in order"
+
+
+def _remarks_on_fields(guess: CsvGuess, records: int, text: str) -> Iterator[str]:
+    """Yield on what evidence delimiter, quote and escape are guessed."""
     if guess.width > 1:
         yield f"{1 - guess.ragged:.1%} of {records:,} records have {guess.width} fields"
-    elif guess.delimiter != ",":
+    if _told(text):
+        yield f"the log says that {guess.delimiter!r} separates its fields"
+    elif guess.width <= 1 and guess.delimiter != ",":
         yield f"one column: {guess.delimiter!r} stands nowhere in the text, as commas do"
     if guess.quote == RARE_QUOTE:
         opened, whole = _enclosed(text, guess.delimiter)
@@ -351,15 +367,6 @@ def _remarks(guess: CsvGuess, records: int, text: str) -> Iterator[str]:
         yield f"{QUOTE} stands in the text, but encloses no fields"
     if guess.escape is not None:
         yield "a backslash stands before quotes within quotes"
-    if guess.skip_lines:
-        yield f"the table begins behind line {guess.skip_lines:,}: what is before has fewer fields"
-    if guess.comment:
-        count = sum(line.startswith(guess.comment) for line in _lines(text))
-        yield f"{count:,} of the lines begin with {guess.comment!r}, and are no records"
-    if guess.names:
-        yield "the columns' names stand in a comment"
-    elif not guess.header:
-        yield "no header: the first record is like the others; columns are taken in order"
 
 
 def _unquoted(split: Split, text: str) -> str | None:

@@ -37,6 +37,7 @@ FEW_MARKS = 2
 SENTINELS = (-99, -999, -9999, -99999, 9999, 99999, 999999)
 FAR = 3
 WHOLE_NUMBERS = {"type": "int64"}
+FRACTIONS = {"type": "float64"}
 SURE_SIBLINGS = 2
 """Columns with both words of a boolean, from which on one with only one of them is a boolean."""
 
@@ -142,7 +143,7 @@ def _guess(values: pl.Series) -> ColumnGuess:
         left = evidence.distinct.filter(~reading.read)
         if len(left) < len(evidence.distinct) and are_tokens(left) and not reading.is_text:
             kept = evidence.without(frozenset(left))
-            return _chosen(evidence, reading, *_nearly_whole(kept, found[:place]))
+            return _chosen(evidence, reading, *_nearly_whole(kept, reading, found[:place]))
         if reading.is_text and are_tokens(left):
             return _text(evidence, reading.remarks, frozenset(left))
     return _text(evidence, _nearly(evidence, found))
@@ -168,10 +169,12 @@ def _told_of_nearly(
     return (told,)
 
 
-def _nearly_whole(evidence: Evidence, passed: Sequence[Reading]) -> tuple[str, ...]:
+def _nearly_whole(
+    evidence: Evidence, chosen: Reading, passed: Sequence[Reading]
+) -> tuple[str, ...]:
     """Tell of the few numbers for which a column is not one of whole numbers."""
     whole = next((one.words for one in passed if one.words == WHOLE_NUMBERS), None)
-    if whole is None:
+    if whole is None or chosen.words != FRACTIONS:
         return ()
     read = evidence.read(whole).is_not_null()
     return _told_of_nearly(evidence, whole, read)

@@ -87,7 +87,7 @@ def test_apostrophes_are_no_quotes(text: str, quote: str) -> None:
         ('a,b\n1,"x\n' + "2,y\n" * 9, "encloses no fields"),
         ('a,b\n"say \\"yes, x\\"",1\n"say \\"no, x\\"",2\n', "a backslash stands before quotes"),
         ("Report\n" + "a,b\n" + "1,2\n" * 9, "behind line 1"),
-        ("# by Anna\na,b\n1,2\n", "1 of the lines begin with '#'"),
+        ("# by Anna\na,b\n1,2\n", "lines that begin with '#' are no records: there are 1"),
         ("1,2\n3,4\n", "no header: the first record is like the others"),
         ("word\n" + "foo\nfoo, bar\na, b, c, d\n" * 5, "one column"),
     ],
