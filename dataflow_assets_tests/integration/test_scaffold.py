@@ -452,6 +452,7 @@ def api(asked: Asked) -> Answer:
         "csv": Answer(written("o.csv").replace(b",", b";"), headers={"Content-Type": "text/csv"}),
         "feed": Answer(FEED.encode(), headers={"Content-Type": "application/rss+xml"}),
         "page": Answer(b"<!doctype html><html></html>", headers={"Content-Type": "text/html"}),
+        "invoice": json_answer({"id": 1, "total": 250}),
         "window": json_answer(ORDERS if asked.params.get("from") == "2024-03-01" else []),
     }
     if way in plain:
@@ -570,6 +571,11 @@ def test_an_answer_that_has_not_all_rows(desk: Desk, host: str) -> None:
     assert (
         "pages: {offset: {param: offset, limit_param: limit, limit: 10, total: meta.total}" in text
     )
+
+
+def test_the_total_of_one_record_is_its_own(desk: Desk, host: str) -> None:
+    assert "total" not in desk.scaffold(f"{host}/invoice")["extract"]["rest"]
+    assert desk.counts == (1, 1, 0)
 
 
 def test_secrets_are_not_written(desk: Desk, host: str, monkeypatch: pytest.MonkeyPatch) -> None:

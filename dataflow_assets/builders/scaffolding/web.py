@@ -303,7 +303,6 @@ def _pages(asked: Asked, words: dict[str, Any], text: str) -> Sample:
     remarks: dict[str, list[str]] = {"records": told}
     plain = {name: value for name, value in asked.address.params.items() if isinstance(value, str)}
     guesses = guess_pages(plain, asked.answer.headers, document, len(first))
-    total = guess_total(document, len(first))
     for guess, _ in zip(guesses, range(MOST_TRIES), strict=False):
         verdict = _tried(asked, guess, document, path)
         if verdict is None:
@@ -317,13 +316,12 @@ def _pages(asked: Asked, words: dict[str, Any], text: str) -> Sample:
         break
     else:
         remarks["pages"] = ["nothing tells of further pages: all is taken to be in one answer"]
-    if total is None:
-        return _sampled(asked, words, snapshots, remarks)
-    if not _says_total(words):
+    total = guess_total(document, len(first)) if path else None  # else it is one record's own
+    if total and not _says_total(words):
         words["total"] = total[0]
         remarks["total"] = [f"{total[1]:,} rows in all: the check rows_complete warns of fewer"]
     sample = _sampled(asked, words, snapshots, remarks)
-    return sample if "pages" in words else _incomplete(sample, *total, len(first))
+    return _incomplete(sample, *total, len(first)) if total else sample
 
 
 def _says_total(words: Mapping[str, Any]) -> bool:
@@ -334,7 +332,7 @@ def _says_total(words: Mapping[str, Any]) -> bool:
 
 def _incomplete(sample: Sample, path: str, total: int, count: int) -> Sample:
     """Return the sample with a warning, if the answer has not all rows and nothing leads on."""
-    if total <= count:
+    if total <= count or "pages" in sample.extract["rest"]:
         return sample
     lacking = (
         f"The answer had {count:,} of {total:,} rows ({path}), and nothing tells how to ask for "
