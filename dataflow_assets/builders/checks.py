@@ -46,6 +46,7 @@ KEPT = "files_kept"
 FILES_NAMED = 10
 COLUMNS_NAMED = 20
 SPLIT = "rows_split"
+COMPLETE = "rows_complete"
 ROWS = "row_count"
 QUARANTINED = "quarantined_share"
 COLUMNS = "columns_as_declared"
@@ -105,11 +106,21 @@ def raw_check_specs(source: SourceDeclaration) -> list[dg.AssetCheckSpec]:
     """Return the checks of ``raw/<source>``."""
     key = dg.AssetKey(["raw", source.name])
     path = source.extract.place
-    return [
+    specs = [
         dg.AssetCheckSpec(FILES, asset=key, description=f"There is something at {path}."),
         dg.AssetCheckSpec(KEPT, asset=key, description="No file of before has gone."),
         dg.AssetCheckSpec(SPLIT, asset=key, description="Every row could be split into fields."),
     ]
+    if _total_path(source) is not None:
+        described = f"As many rows were received as {_total_path(source)} says there are."
+        specs.append(dg.AssetCheckSpec(COMPLETE, asset=key, description=described))
+    return specs
+
+
+def _total_path(source: SourceDeclaration) -> str | None:
+    """Return where the answers of an API say how many rows there are, if that is declared."""
+    rest = source.extract.rest
+    return None if rest is None else rest.total
 
 
 def cleaned_check_specs(
@@ -203,7 +214,7 @@ def normalized_check_specs(entity: str) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def raw_outcomes(received: Received) -> Iterator[Outcome]:
+def raw_outcomes(source: SourceDeclaration, received: Received) -> Iterator[Outcome]:
     """Evaluate the checks of one raw partition."""
     files = len(received.manifest.files)
     yield Outcome(FILES, passed=files > 0, description=f"{files:,} files")
@@ -219,6 +230,21 @@ def raw_outcomes(received: Received) -> Iterator[Outcome]:
         passed=rejected == 0,
         description=f"{rejected:,} of {received.manifest.rows:,} rows could not be split",
         metadata={"rejected": dg.MetadataValue.int(rejected)},
+    )
+    if (path := _total_path(source)) is not None:
+        yield _complete_outcome(path, received.manifest.rows, received.manifest.told)
+
+
+def _complete_outcome(path: str, rows: int, total: int | None) -> Outcome:
+    """Evaluate whether all rows came that the source says there are; more may have."""
+    if total is None:
+        described = f"{rows:,} rows; no number of all of them stands at {path}"
+        return Outcome(COMPLETE, passed=not rows, description=described)
+    return Outcome(
+        COMPLETE,
+        passed=rows >= total,
+        description=f"{rows:,} of {total:,} rows, as {path} says",
+        metadata={"received": dg.MetadataValue.int(rows), "total": dg.MetadataValue.int(total)},
     )
 
 

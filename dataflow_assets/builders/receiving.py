@@ -23,6 +23,7 @@ from dataflow_assets.errors import NothingReceivedError
 from dataflow_assets.extract.extractor import Request, raw_schema, rows_of_all, union_of
 from dataflow_assets.extract.files import FoundFile, Snapshot, fingerprint, member_version
 from dataflow_assets.extract.kinds import open_extractor
+from dataflow_assets.extract.rest import total_of
 from dataflow_assets.io.lake import Manifest, RawWriter, ReceivedFile
 from dataflow_assets.io.ledger import Counts, LedgerFile, LedgerRow
 from dataflow_assets.plugins import EXTRACTORS, plugin_stamp
@@ -120,12 +121,18 @@ class RawLayer(Workplace):
                     "files": files,
                     "headers": headers.headers,
                     "rows": rows,
+                    "told": self._told(snapshots),
                     "published_at": dt.datetime.now(dt.UTC),
                     "duration_s": time.monotonic() - started,
                 }
             )
             writer.finish(manifest)
         return manifest
+
+    def _told(self, snapshots: Sequence[Snapshot]) -> int | None:
+        """Return how many rows there are, as an API says, where the declaration asks for that."""
+        rest = self._source.extract.rest
+        return None if rest is None else total_of(rest, snapshots)
 
     def _columns(self, schemas: Sequence[pa.Schema]) -> pa.Schema:
         """Return every column that was received.

@@ -188,7 +188,9 @@ def _raw_asset(
             _opened(source, opened, context) as receiver,
         ):
             outcomes = run_partitions(context, source.name, receiver.receive, receiver.record)
-        found = {key: list(checks.raw_outcomes(one)) for key, one in outcomes.results.items()}
+        found = {
+            key: list(checks.raw_outcomes(source, one)) for key, one in outcomes.results.items()
+        }
         said = [
             *checks.check_results(context, specs, found),
             *host_check_results(context, source, opened),

@@ -246,8 +246,9 @@ class Rest(Endpoint):
     def _pages_can_be_read(self) -> Self:
         if self.format == "json":
             return self
-        if self.records is not None:
-            raise ValueError("records belongs to format: json")
+        for word in ("records", "total"):
+            if getattr(self, word) is not None:
+                raise ValueError(f"{word} belongs to format: json")
         if self.pages is not None and self.pages.link is None:
             raise ValueError(f"format: {self.format} can be cut into pages by link only")
         return self

@@ -328,6 +328,8 @@ class Endpoint(Declared):
         auth: Who asks.
         pages: How answers are cut into pages; unset, there is one.
         records: Where the rows stand in a body of JSON; unset, the body is the list of them.
+        total: Where a body of JSON says how many rows there are in all pages: a check compares the
+            last page's number with the rows received.
         rate: How often the host may be asked.
         patience: How long it is waited for.
         most_bytes: The longest body, as sent and as decompressed.
@@ -342,6 +344,7 @@ class Endpoint(Declared):
     auth: Auth | None = None
     pages: Pages | None = None
     records: Path | None = None
+    total: Path | None = Field(default=None, exclude_if=lambda said: said is None)
     rate: Rate | None = None
     patience: Patience = Patience()
     most_bytes: int = Field(default=64 << 20, ge=1)

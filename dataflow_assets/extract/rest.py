@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from dataflow_assets.extract.files import Snapshot
     from dataflow_assets.extract.http import Response
 
+TOTAL_SOUGHT = 2
+"""Of how many pages, from the last, the total is looked for: an empty last one may not say it."""
 READINGS = 4
 """How often a list is read whose rows move while it is read."""
 ASKED = {"method", "headers", "pages", "records", "format"}
@@ -255,6 +257,29 @@ def _without_body(response: Response, name: str) -> SourceRefusedError:
         "the host; one that has no rows answers [] or the status 204.",
         culprit=name,
     )
+
+
+def total_of(rest: Rest, snapshots: Sequence[Snapshot]) -> int | None:
+    """Return how many rows there are, as the last page says; none if it does not say.
+
+    Args:
+        rest: The declaration, which says where that stands.
+        snapshots: The pages.
+
+    Raises:
+        SourceRefusedError: A name on the way there is in the page twice.
+    """
+    for snapshot in reversed(snapshots[-TOTAL_SOUGHT:]) if rest.total else ():
+        try:
+            document = _decoded(snapshot.path.read_bytes())
+        except ValueError:  # such as an empty page; the reader says what is wrong with others
+            continue
+        said = find(document, rest.total or "", snapshot.file.name)
+        if isinstance(said, str) and said.isdecimal():
+            return int(said)
+        if isinstance(said, int) and not isinstance(said, bool):
+            return said
+    return None
 
 
 def limits_of(rest: Rest) -> Limits:

@@ -105,6 +105,7 @@ class Manifest(BaseModel):
         headers: Their columns, each set of them once.
         shape: Of a cleaned partition, what its source looked like.
         rows: Rows in the file, as its footer says.
+        told: Of a raw partition, how many rows its source said there are, where that is asked for.
         published_at: When the file was written.
         duration_s: Seconds that the work took, as far as known when the file was written.
         decisions: Digest of what people decided about quarantined rows; empty if nothing.
@@ -122,6 +123,7 @@ class Manifest(BaseModel):
     headers: tuple[Header, ...] = ()
     shape: Shape | None = None
     rows: int = 0
+    told: int | None = None
     published_at: dt.datetime = Field(default_factory=lambda: dt.datetime.now(dt.UTC))
     duration_s: float = 0.0
     decisions: str = ""

@@ -34,12 +34,16 @@ with reopen_world(Path(sys.argv[1])) as world:
 
 
 class Api:
-    """Serves rows by offset to who knows the token; `status` spoils all answers."""
+    """Serves rows by offset to who knows the token; `status` spoils all answers.
+
+    `totals` are what pages tell, by the offset from which on they do, the largest first.
+    """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self.status = 200
         self.name = "row"
+        self.totals: dict[int, object] = {}
 
     def __call__(self, asked: Asked) -> Answer:
         if asked.params["key"] != TOKEN:
@@ -50,7 +54,11 @@ class Api:
         numbers = range(begin, min(begin + limit, self.rows))
         at = asked.params["from"]
         items = [{"id": one, "name": f"{self.name} {one}", "at": at} for one in numbers]
-        return json_answer({"data": {"items": items}})
+        return json_answer({"data": {"items": items}, "meta": {"total": self.total(begin)}})
+
+    def total(self, begin: int) -> object:
+        """Return the total that a page tells: that of the last offset up to its own."""
+        return next((said for at, said in self.totals.items() if at <= begin), self.rows)
 
 
 @pytest.fixture
@@ -122,6 +130,54 @@ def test_an_api_becomes_a_table_and_stays_as_it_is(asking: World, server: Server
     api.name = "other row"
     assert not raw_metadata(asking.materialize(DAY))["unchanged"]
     assert asking.rows("cleaned", DAY, "items")["name"][0] == "other row 0"
+
+
+def complete(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (one,) = [e for e in result.get_asset_check_evaluations() if e.check_name == "rows_complete"]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("totals", "passed", "described"),
+    [
+        ({}, True, "25 of 25 rows"),
+        ({0: 38}, False, "25 of 38 rows"),
+        ({0: "38"}, False, "25 of 38 rows"),
+        ({20: 25, 0: 40}, True, "25 of 25 rows"),
+        ({30: None, 20: 26, 0: 25}, False, "25 of 26 rows"),
+        ({0: 12}, True, "25 of 12 rows"),
+        ({0: None}, False, "25 rows; no number of all of them stands at meta.total"),
+    ],
+)
+def test_fewer_rows_than_the_source_says_there_are(
+    asking: World,
+    server: Server,
+    api: Api,
+    totals: dict[int, object],
+    passed: bool,  # noqa: FBT001 - a parameter
+    described: str,
+) -> None:
+    words = declared(server)
+    words["extract"]["rest"]["total"] = "meta.total"
+    asking.declare(words)
+    api.totals = totals
+    for _ in range(2):  # the second time nothing has changed
+        result = asking.materialize(DAY)
+        assert result.success
+        found = complete(result)
+        assert (found.passed, found.severity) == (passed, dg.AssetCheckSeverity.WARN)
+        assert described in (found.description or "")
+
+
+def test_one_answer_that_has_not_all_rows(asking: World, server: Server) -> None:
+    words = declared(server)
+    rest = words["extract"]["rest"]
+    del rest["pages"]
+    rest["params"] |= {"offset": 0, "limit": 10}
+    asking.declare({**words, "extract": {"rest": {**rest, "total": "meta.total"}}})
+    assert "10 of 25 rows" in (complete(asking.materialize(DAY)).description or "")
+    asking.declare({**words, "extract": {"rest": rest}})
+    assert "rows_complete" not in evaluations(asking.materialize(DAY))
 
 
 def test_a_range_is_one_run(asking: World, server: Server) -> None:

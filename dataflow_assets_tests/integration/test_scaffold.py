@@ -151,7 +151,8 @@ def test_an_odd_file(desk: Desk) -> None:
     assert columns["grosse_in_m"] == {"type": "float64", "source_name": "Größe in m"}
     assert columns["PLZ"] == {"type": "string", "required": True}
     assert columns["Datum"]["formats"] == ["%d.%m.%Y"]
-    assert columns["Ok"] == {"type": "boolean", "formats": ["ja/nein"], "required": True}
+    words = {"type": "boolean", "formats": ["ja/nein"], "ignore_case": True, "required": True}
+    assert columns["Ok"] == words
     assert columns["Art"] == "string"
     assert columns["Nr_2"] == {"type": "int64", "required": True}
     assert desk.counts == (32, 31, 1)
@@ -302,6 +303,13 @@ def test_quotes_amid_fields(desk: Desk) -> None:
     assert desk.counts == (20, 20, 0)
 
 
+def test_apostrophes_leave_the_usual_quote(desk: Desk) -> None:
+    text = "id,airport\n" + "1,O'HARE\n2,MIAMI\n" * 20
+    said = desk.scaffold(desk.put("o.csv", text))
+    assert said["extract"]["files"] == {"path": "o.csv"}
+    assert desk.counts == (40, 40, 0)
+
+
 def test_quotes_behind_a_backslash(desk: Desk) -> None:
     text = "id,name\n" + "".join(f'{n},"a \\"word\\", yes"\n' for n in range(20))
     said = desk.scaffold(desk.put("o.csv", text))
@@ -444,15 +452,27 @@ def api(asked: Asked) -> Answer:
         "csv": Answer(written("o.csv").replace(b",", b";"), headers={"Content-Type": "text/csv"}),
         "feed": Answer(FEED.encode(), headers={"Content-Type": "application/rss+xml"}),
         "page": Answer(b"<!doctype html><html></html>", headers={"Content-Type": "text/html"}),
+        "invoice": json_answer({"id": 1, "total": 250}),
         "window": json_answer(ORDERS if asked.params.get("from") == "2024-03-01" else []),
     }
     if way in plain:
         return plain[way]
+    if way == "items":
+        return items(asked)
     if way == "secret":
         known = asked.params.get("api_key") == "hidden1" or "Bearer hidden2" in str(asked.headers)
         return json_answer(ORDERS) if known else json_answer({}, status=401)
     at = int(asked.params.get("offset") or asked.params.get("page_token") or 0)
     return paged(way, at, asked.headers["Host"])
+
+
+def items(asked: Asked) -> Answer:
+    """Answer 10 of 38 items, those of an offset; whatever else `from` may be, it is a day."""
+    if not re.fullmatch(r"2026-03-0[12]", asked.params.get("from", "2026-03-01")):
+        return json_answer({}, status=400)
+    begin = int(asked.params.get("offset") or asked.params.get("skip") or 0)
+    rows = [{"id": one, "name": f"n{one}"} for one in range(begin, min(begin + 10, 38))]
+    return json_answer({"meta": {"count": len(rows), "total": 38}, "data": {"items": rows}})
 
 
 def paged(way: str, at: int, host: str) -> Answer:
@@ -517,6 +537,45 @@ def test_pages_of_an_api(desk: Desk, host: str, path: str, words: dict[str, Any]
     assert said["contract"]["key"] == ["order_id"]
     assert desk.counts == (30, 30, 0)
     assert "# tried: the next page has 15 other records" in desk.done[0].text
+
+
+@pytest.mark.parametrize(
+    ("query", "pages"),
+    [
+        (
+            "from=2026-03-01&to=2026-03-02&limit=10&offset=0",
+            {"param": "offset", "limit_param": "limit", "limit": 10, "total": "meta.total"},
+        ),
+        (
+            "skip=0&from=2026-03-01&to=2026-03-02",
+            {"param": "skip", "limit_param": None, "limit": 10, "total": "meta.total"},
+        ),
+    ],
+)
+def test_a_day_is_no_offset(desk: Desk, host: str, query: str, pages: dict[str, Any]) -> None:
+    rest = desk.scaffold(f"{host}/items?{query}")["extract"]["rest"]
+    assert rest["pages"] == {"offset": pages}
+    assert rest["params"] == {"from": "{begin:%Y-%m-%d}", "to": "{end:%Y-%m-%d}"}
+    assert "total" not in rest
+    assert desk.counts == (20, 20, 0)
+
+
+def test_an_answer_that_has_not_all_rows(desk: Desk, host: str) -> None:
+    rest = desk.scaffold(f"{host}/items?from=2026-03-01&to=2026-03-02")["extract"]["rest"]
+    assert "pages" not in rest
+    assert rest["total"] == "meta.total"
+    done = desk.done[0]
+    assert done.said[-1].startswith("The answer had 10 of 38 rows (meta.total), and nothing tells")
+    text = " ".join(line.strip().removeprefix("# ").strip() for line in done.text.splitlines())
+    assert "pages: MORE ROWS: The answer had 10 of 38 rows (meta.total)" in text
+    assert (
+        "pages: {offset: {param: offset, limit_param: limit, limit: 10, total: meta.total}" in text
+    )
+
+
+def test_the_total_of_one_record_is_its_own(desk: Desk, host: str) -> None:
+    assert "total" not in desk.scaffold(f"{host}/invoice")["extract"]["rest"]
+    assert desk.counts == (1, 1, 0)
 
 
 def test_secrets_are_not_written(desk: Desk, host: str, monkeypatch: pytest.MonkeyPatch) -> None:

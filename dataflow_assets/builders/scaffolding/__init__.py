@@ -146,10 +146,12 @@ def _try(name: str, sample: Sample, contract: ContractDraft, work: Path) -> Tria
 
 def _head(sample: Sample, trial: Trial) -> list[str]:
     bound = f"a part of it: {SAMPLED}" if trial.more or sample.cut else "all of it"
+    bound = "a part of it" if sample.cautions else bound
     return [
         f"Written by `dg scaffold` from {sample.place} ({bound}).",
         "Each guess says what it saw. What a sample does not show, nobody can guess: look at it.",
         f"Tried on the sample: {trial.said}.",
+        *sample.cautions,
     ]
 
 
@@ -158,4 +160,4 @@ def _advice(sample: Sample, contract: ContractDraft) -> list[str]:
     key = ", ".join(contract.key)
     said.append(f"Key: {key}." if key else f"No key: {contract.key_remark}.")
     said += [f"Set {one} before a run." for one in sample.prepared]
-    return said
+    return [*said, *sample.cautions]

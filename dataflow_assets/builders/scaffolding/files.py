@@ -299,8 +299,8 @@ def _delimited(guess: CsvGuess, encoding: EncodingGuess, remarks: list[str]) -> 
     numbered = tuple(f"column_{n}" for n in range(1, guess.width + 1))
     names = () if guess.header else tuple(unique_names(guess.names)) or numbered
     words: dict[str, Any] = {"format": "tsv" if tabs else "csv"}
-    told = [*guess.remarks, *([] if guess.header else ["no header: columns are taken in order"])]
-    return Written({**words, "csv": block} if block else words, {"csv": [*told, *remarks]}, names)
+    told = [*guess.remarks, *remarks]
+    return Written({**words, "csv": block} if block else words, {"csv": told}, names)
 
 
 def _workbook(snapshot: Snapshot) -> Written:

@@ -50,6 +50,7 @@ class Sample:
         cut: Whether there is more than was brought.
         automation: What the declaration may say of `automation`, as YAML.
         prepared: What must be set before a run: variables of the environment.
+        cautions: What is missing for the declaration to be of use, in sentences.
     """
 
     place: str
@@ -61,6 +62,7 @@ class Sample:
     cut: bool = False
     automation: str | None = None
     prepared: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlencode, urlsplit
 
 from dataflow_assets.builders.scaffolding.files import decoded, delimited_words, records_path
 from dataflow_assets.builders.scaffolding.sample import MOST_BYTES, Sample
+from dataflow_assets.builders.scaffolding.writing import scalar
 from dataflow_assets.declaration.rest import Endpoint, Pages
 from dataflow_assets.errors import DataflowError, SampleError, UnreadableFileError
 from dataflow_assets.extract.authentication import open_credentials
@@ -35,7 +36,7 @@ from dataflow_assets.extract.pages import (
     open_pager,
 )
 from dataflow_assets.extract.rest import Filler
-from dataflow_assets.extract.sniffing.answers import guess_address, guess_pages
+from dataflow_assets.extract.sniffing.answers import guess_address, guess_pages, guess_total
 from dataflow_assets.extract.sniffing.encodings import guess_encoding
 from dataflow_assets.extract.sniffing.formats import (
     PAGES,
@@ -315,7 +316,32 @@ def _pages(asked: Asked, words: dict[str, Any], text: str) -> Sample:
         break
     else:
         remarks["pages"] = ["nothing tells of further pages: all is taken to be in one answer"]
-    return _sampled(asked, words, snapshots, remarks)
+    total = guess_total(document, len(first)) if path else None  # else it is one record's own
+    if total and not _says_total(words):
+        words["total"] = total[0]
+        remarks["total"] = [f"{total[1]:,} rows in all: the check rows_complete warns of fewer"]
+    sample = _sampled(asked, words, snapshots, remarks)
+    return _incomplete(sample, *total, len(first)) if total else sample
+
+
+def _says_total(words: Mapping[str, Any]) -> bool:
+    """Whether pages are turned until a total is reached."""
+    said = next(iter(words.get("pages", {"none": {}}).values()))
+    return "total" in said or "total_pages" in said
+
+
+def _incomplete(sample: Sample, path: str, total: int, count: int) -> Sample:
+    """Return the sample with a warning, if the answer has not all rows and nothing leads on."""
+    if total <= count or "pages" in sample.extract["rest"]:
+        return sample
+    lacking = (
+        f"The answer had {count:,} of {total:,} rows ({path}), and nothing tells how to ask for "
+        "the others: see what the API says of pages, and declare them under extract: rest"
+    )
+    example = {"offset": {"param": "offset", "limit_param": "limit", "limit": count, "total": path}}
+    number = {"number": {"param": "page", "size_param": "per_page", "size": count, "total": path}}
+    told = [f"MORE ROWS: {lacking}, such as one of these", scalar(example), scalar(number)]
+    return replace(sample, remarks={**sample.remarks, "pages": told}, cautions=(f"{lacking}.",))
 
 
 def _drop_params(words: dict[str, Any]) -> None:

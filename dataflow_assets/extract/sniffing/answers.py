@@ -59,6 +59,8 @@ OFFSET = re.compile(r"^(?:offset|skip|start|from|start_?index)$", re.IGNORECASE)
 LIMIT = re.compile(
     r"^(?:limit|per_?page|page_?size|size|count|max_?results|rows|take)$", re.IGNORECASE
 )
+COUNT = "count"
+"""A name that in a body may be of the records of that one answer."""
 DEEPEST = 3
 
 
@@ -206,37 +208,59 @@ def _by_params(
     """Yield ways that count rows or pages, where the request or the body names such numbers."""
     counts = [path for path in said if _is_count(said[path])]
     names = {path.rpartition(".")[2]: path for path in reversed(counts)}
-    known = (*params, *names)
+    asked = [name for name, value in params.items() if _number(value) is not None]
+    known = (*asked, *(name for name in names if name not in params))
 
-    def named(pattern: re.Pattern[str]) -> str | None:
-        return next((name for name in known if pattern.match(name)), None)
+    def named(pattern: re.Pattern[str]) -> list[str]:
+        return [name for name in dict.fromkeys(known) if pattern.match(name)]
 
-    def value(name: str | None, default: int) -> int:
-        told = said.get(names.get(name or "", ""), default)
-        return _number(params.get(name or "")) or int(told)
+    def value(name: str, default: int) -> int:
+        told = said.get(names.get(name, ""), default)
+        return _number(params.get(name)) or int(told)
 
-    totals = {"total": TOTAL, "total_pages": TOTAL_PAGES}
-    ends = {
-        word: names[found]
-        for word, pattern in totals.items()
-        if (found := next((name for name in names if pattern.match(name)), None))
-    }
-    limit, offset, page = named(LIMIT), named(OFFSET), named(PAGE)
-    limit = None if limit in ends.values() else limit
-    size = value(limit, count)
-    if offset is not None and limit is not None and size:
+    total = _total(said, count)
+    pages = next((path for name, path in names.items() if TOTAL_PAGES.match(name)), None)
+    totals = {"total": total[0]} if total else {}
+    ends = {"total_pages": pages} if pages else totals
+    sizes = [name for name in named(LIMIT) if name in asked or name.lower() != COUNT]
+    limit = next((name for name in sizes if names.get(name) not in totals.values()), None)
+    size = value(limit, count) if limit else count
+    for offset in named(OFFSET) if size else ():
         words = {"param": offset, "limit_param": limit, "limit": size}
-        more = {"total": ends["total"]} if "total" in ends else {}
-        yield PagesGuess({"offset": {**words, **more}}, f"{offset} counts the rows before")
-    if page is not None and size:
+        yield PagesGuess({"offset": {**words, **totals}}, f"{offset} counts the rows before")
+    for page in named(PAGE) if size else ():
         words = {"param": page, "first": min(value(page, 1), 1)}
         sized = {"size_param": limit, "size": size} if limit else {}
-        more = dict(sorted(ends.items(), reverse=True)[:1])
-        yield PagesGuess({"number": {**words, **sized, **more}}, f"{page} counts the pages")
+        yield PagesGuess({"number": {**words, **sized, **ends}}, f"{page} counts the pages")
+
+
+def guess_total(document: Any, count: int) -> tuple[str, int] | None:  # noqa: ANN401 - nested JSON
+    """Return where a body says how many rows there are in all, and how many.
+
+    Args:
+        document: The body.
+        count: How many records it held.
+    """
+    return _total(dict(_scalars(document, ())), count) if isinstance(document, dict) else None
+
+
+def _total(said: Mapping[str, Any], count: int) -> tuple[str, int] | None:
+    """Return the largest number that is named as a total; fewer than the records are none."""
+    found = [
+        (path, value)
+        for path, value in said.items()
+        if _is_count(value) and value >= count and TOTAL.match(name := path.rpartition(".")[2])
+        if value > count or name.lower() != COUNT
+    ]
+    return max(found, key=lambda one: one[1], default=None)
 
 
 def _number(value: object) -> int | None:
-    return int(value) if isinstance(value, str) and value.isdigit() else None
+    """Return a whole number; a day or a moment written with digits is none."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,18}", value):
+        return None
+    is_moment = any(p.fullmatch(value) and _parsed(value, code) for p, code in MOMENTS)
+    return None if is_moment else int(value)
 
 
 def _is_count(value: object) -> bool:

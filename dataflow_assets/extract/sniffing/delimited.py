@@ -13,19 +13,21 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 DELIMITERS = (",", ";", "\t", "|", "||", "::", "^", "~", "\x1f", "\x01", ":", " ")
 RARE = (":", " ")
 """Marks that stand in texts of any kind: taken only if all records agree."""
 ESCAPE = "\\"
-QUOTES = ('"', "'")
+QUOTE = '"'
+RARE_QUOTE = "'"
+"""Mostly an apostrophe: taken for a quote only if fields are enclosed in it."""
 SEPARATOR = re.compile(r"#separator \\x([0-9a-f]{2})\s")
 COMMENTS = ("#", "//", "--", "%")
 MOST_RECORDS = 2_000
@@ -53,6 +55,8 @@ FILLED = 0.5
 TYPED = 0.8
 LONG_WORDS = 6
 FEW_LINES = 10
+ENCLOSED = 0.9
+"""Share of fields that begin with a rare quote and end with it, from which on it is one."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +163,13 @@ def guess_dialect(text: str) -> CsvGuess | None:
     clocks = _has_clocks(text)
     splits = [
         _split(text, delimiter, quote, comment)
-        for delimiter, quote in product(_told(text) or DELIMITERS, (*QUOTES, None))
+        for delimiter, quote in product(_told(text) or DELIMITERS, (QUOTE, None))
         if delimiter in text and (quote is None or quote in text)
         if delimiter not in RARE or not clocks
     ]
+    if RARE_QUOTE in text:
+        plain = [one for one in splits if one.quote is None]
+        splits += [one for other in plain if (one := _rarely_quoted(other, text, comment))]
     escaped = [
         _split(text, one.delimiter, one.quote, comment, ESCAPE)
         for one in splits
@@ -172,12 +179,37 @@ def guess_dialect(text: str) -> CsvGuess | None:
     if _told(text) and splits:
         return _described(max(splits, key=_preference), text, comment)
     if best is None or best.weight <= 0.01 or best.consistency < _least(best):  # noqa: PLR2004 - one column
-        best = _split(text, ",", '"' if '"' in text else None, comment)
+        best = _split(text, ",", QUOTE if QUOTE in text else None, comment)
         if best.width > 1 or _is_prose(best):
             best = _one_column(text, comment)
     if best is None or not best.records or (best.width > 1 and _is_wordy(best)):
         return None
     return _described(best, text, comment)
+
+
+def _rarely_quoted(plain: Split, text: str, comment: str | None) -> Split | None:
+    """Return a text split with the rare quote, if fields are enclosed in it.
+
+    Names such as O'Hare are no reason. Fields that begin with the quote must end with it, and
+    either they hold delimiters at which records would have other widths, or each record has one.
+    """
+    opened, whole = _enclosed(text, plain.delimiter)
+    if not whole or whole < ENCLOSED * opened:
+        return None
+    quoted = _split(text, plain.delimiter, RARE_QUOTE, comment)
+    is_even = quoted.consistency > plain.consistency
+    everywhere = quoted.consistency >= plain.consistency and whole >= len(quoted.records) - 1
+    return quoted if is_even or everywhere else None
+
+
+def _enclosed(text: str, delimiter: str) -> tuple[int, int]:
+    """Return how many fields begin with the rare quote, and how many of them end with it."""
+    mark = re.escape(delimiter)
+    opened = re.findall(rf"(?:^|{mark})'", text, re.MULTILINE)
+    whole = re.findall(
+        rf"(?:^|{mark})'(?:[^'\\]|''|\\.)*'(?=$|\r|{mark})", text, re.MULTILINE | re.DOTALL
+    )
+    return len(opened), len(whole)
 
 
 def _told(text: str) -> tuple[str, ...]:
@@ -213,14 +245,14 @@ def _least(split: Split) -> float:
 
 def _preference(split: Split) -> tuple[float, bool, bool, int]:
     """Order splits: by weight; where quoting makes no difference, with the usual quote."""
-    usual = (split.quote == '"', split.escape is None)
+    usual = (split.quote == QUOTE, split.escape is None)
     return (round(split.weight, 6), *usual, -DELIMITERS.index(split.delimiter))
 
 
 def _one_column(text: str, comment: str | None) -> Split | None:
     """Return a text as one column, unless it is prose."""
     mark = next(mark for mark in (",", ";", "\t", "|", *map(chr, range(1, 9))) if mark not in text)
-    split = _split(text, mark, '"' if '"' in text else None, comment)
+    split = _split(text, mark, QUOTE if QUOTE in text else None, comment)
     return None if _is_prose(split) else split
 
 
@@ -290,14 +322,10 @@ def _described(split: Split, text: str, comment: str | None) -> CsvGuess:
     names = _commented_names(text, split, comment) if comment else ()
     header = not names and _has_header(split, start)
     ragged = sum(len(one.fields) != split.width for one in body) / len(body)
-    remarks = []
-    if split.width > 1:
-        remarks.append(f"{1 - ragged:.1%} of {len(body):,} records have {split.width} fields")
-    if names:
-        remarks.append("the columns' names stand in a comment")
-    return CsvGuess(
+    quote = split.quote or _unquoted(split, text)
+    guess = CsvGuess(
         delimiter=split.delimiter,
-        quote=split.quote or _unquoted(split, text),
+        quote=quote,
         escape=split.escape,
         header=header,
         skip_lines=body[0].line if start else 0,
@@ -305,13 +333,45 @@ def _described(split: Split, text: str, comment: str | None) -> CsvGuess:
         names=names,
         width=split.width,
         ragged=ragged,
-        remarks=tuple(remarks),
+        remarks=(),
     )
+    return replace(guess, remarks=tuple(_remarks(guess, len(body), text)))
+
+
+def _remarks(guess: CsvGuess, records: int, text: str) -> Iterator[str]:
+    """Yield on what evidence each word of the dialect is guessed that is not the usual one."""
+    yield from _remarks_on_fields(guess, records, text)
+    if guess.skip_lines:
+        yield f"the table begins behind line {guess.skip_lines:,}: what is before has other fields"
+    if guess.comment:
+        count = sum(line.startswith(guess.comment) for line in _lines(text))
+        yield f"lines that begin with {guess.comment!r} are no records: there are {count:,}"
+    if guess.names:
+        yield "the columns' names stand in a comment"
+    elif not guess.header:
+        yield "no header: the first record is like the others; columns are taken in order"
+
+
+def _remarks_on_fields(guess: CsvGuess, records: int, text: str) -> Iterator[str]:
+    """Yield on what evidence delimiter, quote and escape are guessed."""
+    if guess.width > 1:
+        yield f"{1 - guess.ragged:.1%} of {records:,} records have {guess.width} fields"
+    if _told(text):
+        yield f"the log says that {guess.delimiter!r} separates its fields"
+    elif guess.width <= 1 and guess.delimiter != ",":
+        yield f"one column: {guess.delimiter!r} stands nowhere in the text, as commas do"
+    if guess.quote == RARE_QUOTE:
+        opened, whole = _enclosed(text, guess.delimiter)
+        yield f"{whole:,} of {opened:,} fields that begin with ' end with it, too"
+    elif guess.quote is None:
+        yield f"{QUOTE} stands in the text, but encloses no fields"
+    if guess.escape is not None:
+        yield "a backslash stands before quotes within quotes"
 
 
 def _unquoted(split: Split, text: str) -> str | None:
     """Return the usual quote, where the text has none at all: a later file may."""
-    return None if '"' in text or split.delimiter == '"' else '"'
+    return None if QUOTE in text or split.delimiter == QUOTE else QUOTE
 
 
 def _first_of_table(split: Split) -> int:

@@ -16,6 +16,8 @@ HIGH = re.compile(rb"[\x80-\xff]+")
 UNDEFINED_IN_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 PAIRED = 0.6
 """Share of high bytes with a high neighbour from which on a text is not of the Latin alphabet."""
+IN_WORDS = 0.8
+"""Share of high bytes that stand in words, from which on an encoding is taken to be right."""
 MOSTLY = 0.9
 FEWEST_PAIRS = 10
 WIDE = (
@@ -27,6 +29,10 @@ WIDE = (
 """Encodings with two bytes to a character, and the lead bytes of their common characters."""
 CYRILLIC = (("cp1251", rb"[\xe0-\xff]"), ("koi8_r", rb"[\xc0-\xdf]"))
 """Encodings of Cyrillic, and the bytes of their small letters."""
+CYRILLIC_WORD = re.compile(
+    r"(?<![^\W\d_])(?:[\u0400-\u042f]?[\u0430-\u045f]+|[\u0400-\u042f]+)(?![^\W\d_])"
+)
+"""Letters of one alphabet between signs, small ones or capitals, as words are written."""
 AMID_LETTERS = re.compile(rb"(?<=[A-Za-z])[\x80-\xff]+|[\x80-\xff]+(?=[A-Za-z])")
 LETTERS_AROUND = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])")
 
@@ -60,7 +66,12 @@ def guess_encoding(content: bytes, *, cut: bool) -> EncodingGuess:
     amid = sum(len(found[0]) for found in AMID_LETTERS.finditer(content))
     paired = sum(len(run) for run in high if len(run) > 1)
     is_foreign = paired > PAIRED * total and amid < PAIRED * total
-    name = _wide(content) or (_cyrillic(high, total) if is_foreign else _latin(content))
+    name = _wide(content) or (_cyrillic(content, high, total) if is_foreign else None)
+    if name is None and is_foreign:  # a few bytes of whatever encoding in an English text
+        name = _latin(content)
+        told = f"they form no words: {_example(content, name)} shows what becomes of them"
+        return EncodingGuess(name, f"not UTF-8: {total:,} bytes of {len(content):,}; {told}")
+    name = name or _latin(content)
     return EncodingGuess(name, f"not UTF-8; {_example(content, name)} seems right so: look at it")
 
 
@@ -98,10 +109,13 @@ def _lead_bytes(content: bytes) -> bytes:
     return b"".join(pair[:1] for pair in re.findall(rb"[\x81-\xfe][\x40-\xfe]", content))
 
 
-def _cyrillic(high: list[bytes], total: int) -> str:
+def _cyrillic(content: bytes, high: list[bytes], total: int) -> str | None:
+    """Return the encoding of Cyrillic with the most small letters, if they form words."""
     joined = b"".join(high)
     shares = {name: len(re.findall(small, joined)) / total for name, small in CYRILLIC}
-    return max(shares, key=lambda name: shares[name])
+    best = max(shares, key=lambda name: shares[name])
+    words = CYRILLIC_WORD.findall(content.decode(best, "replace"))
+    return best if sum(map(len, words)) >= IN_WORDS * total else None
 
 
 def _latin(content: bytes) -> str:

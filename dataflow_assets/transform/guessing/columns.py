@@ -36,6 +36,10 @@ NEARLY = 0.9
 FEW_MARKS = 2
 SENTINELS = (-99, -999, -9999, -99999, 9999, 99999, 999999)
 FAR = 3
+WHOLE_NUMBERS = {"type": "int64"}
+FRACTIONS = {"type": "float64"}
+SURE_SIBLINGS = 2
+"""Columns with both words of a boolean, from which on one with only one of them is a boolean."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def guess_columns(sample: pl.DataFrame) -> list[ColumnGuess]:
         sample: The sampled rows as received: text, or values of a file's own types.
     """
     guesses = [_guess(sample[name]) for name in sample.columns]
-    return [_described(_ordered(one, guesses)) for one in guesses]
+    guesses = [_like_siblings(_ordered(one, guesses), guesses) for one in guesses]
+    return [_described(one) for one in guesses]
 
 
 def common_tokens(guesses: Sequence[ColumnGuess], sample: pl.DataFrame) -> list[str]:
@@ -134,10 +139,11 @@ def _guess(values: pl.Series) -> ColumnGuess:
             evidence, Reading({"type": "string"}, pl.Series([], dtype=pl.Boolean)), nothing
         )
     found = list(readings(evidence))
-    for reading in found:
+    for place, reading in enumerate(found):
         left = evidence.distinct.filter(~reading.read)
         if len(left) < len(evidence.distinct) and are_tokens(left) and not reading.is_text:
-            return _chosen(evidence, reading)
+            kept = evidence.without(frozenset(left))
+            return _chosen(evidence, reading, *_nearly_whole(kept, reading, found[:place]))
         if reading.is_text and are_tokens(left):
             return _text(evidence, reading.remarks, frozenset(left))
     return _text(evidence, _nearly(evidence, found))
@@ -147,15 +153,31 @@ def _nearly(evidence: Evidence, found: Iterable[Reading]) -> tuple[str, ...]:
     """Tell of the reading that reads nearly all rows, and of what it does not read."""
     found = [one for one in found if not one.is_text]
     best = max(found, key=lambda one: evidence.count_of(one.read), default=None)
-    if best is None or evidence.count_of(best.read) < NEARLY * evidence.filled:
+    return () if best is None else _told_of_nearly(evidence, best.words, best.read)
+
+
+def _told_of_nearly(
+    evidence: Evidence, words: Mapping[str, Any], flags: pl.Series
+) -> tuple[str, ...]:
+    read = evidence.count_of(flags)
+    if read < NEARLY * evidence.filled:
         return ()
-    left = evidence.distinct.filter(~best.read)
-    read = evidence.count_of(best.read)
     told = (
-        f"{read:,} of {counted(evidence.filled, 'value')} are {_kind(best.words)}, "
-        f"but not {listed(left)}: declare that type to quarantine these"
+        f"{read:,} of {counted(evidence.filled, 'value')} are {_kind(words)}, "
+        f"but not {listed(evidence.distinct.filter(~flags))}: declare that type to quarantine these"
     )
     return (told,)
+
+
+def _nearly_whole(
+    evidence: Evidence, chosen: Reading, passed: Sequence[Reading]
+) -> tuple[str, ...]:
+    """Tell of the few numbers for which a column is not one of whole numbers."""
+    whole = next((one.words for one in passed if one.words == WHOLE_NUMBERS), None)
+    if whole is None or chosen.words != FRACTIONS:
+        return ()
+    read = evidence.read(whole).is_not_null()
+    return _told_of_nearly(evidence, whole, read)
 
 
 def _kind(words: Mapping[str, Any]) -> str:
@@ -264,6 +286,28 @@ def _ordered(one: ColumnGuess, guesses: Sequence[ColumnGuess]) -> ColumnGuess:
     forms = " or ".join(_kind(words) for words in one.orders.values())
     remark = f"text, as nothing tells day from month: {forms}; declare which"
     return _text(one.evidence, (*one.remarks, remark))
+
+
+def _like_siblings(one: ColumnGuess, guesses: Sequence[ColumnGuess]) -> ColumnGuess:
+    """Read a column with one word as a boolean, or say that it may be, as others have that word."""
+    if one.type != "string" or one.evidence is None or one.distinct != 1:
+        return one
+    word = str(one.values["value"][0])
+    alike = [other for other in guesses if other.type == "boolean" and _has_word(other, word)]
+    if not alike:
+        return one
+    names = ", ".join(shown(other.received) for other in alike[:SURE_SIBLINGS])
+    if len(alike) < SURE_SIBLINGS:
+        told = f"only {shown(word)}: boolean may be meant, as in {names}"
+        return replace(one, remarks=(*one.remarks, told))
+    kept = ~one.evidence.distinct.is_in(list(one.tokens))
+    told = f"only {shown(word)}, which is one of two words in {names}: taken as boolean"
+    return _chosen(one.evidence, Reading(alike[0].words, kept, (*one.remarks, told)))
+
+
+def _has_word(one: ColumnGuess, word: str) -> bool:
+    texts = None if one.evidence is None else one.evidence.without(one.tokens).distinct
+    return texts is not None and len(texts) > 1 and word in texts
 
 
 def _described(one: ColumnGuess) -> ColumnGuess:

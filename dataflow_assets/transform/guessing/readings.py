@@ -100,22 +100,10 @@ def _booleans(evidence: Evidence) -> Iterator[Reading]:
             continue
         said: dict[str, Any] = {"type": "boolean"}
         if true not in TRUE_WORDS or false not in FALSE_WORDS:
-            spelled = [text for text in evidence.distinct if text.casefold() in (true, false)]
-            said["formats"] = _pairs(true, false, spelled)
+            said |= {"formats": [pair], "ignore_case": True}
         read = evidence.read(said).is_not_null()
         read &= evidence.distinct.str.to_lowercase().is_in([true, false])
         yield Reading(said, read)
-
-
-def _pairs(true: str, false: str, spelled: list[str]) -> list[str]:
-    """Return pairs of words as they are spelled: such a format minds upper and lower case."""
-    trues = [text for text in spelled if text.casefold() == true]
-    falses = [text for text in spelled if text.casefold() == false]
-    most = max(len(trues), len(falses))
-    return [
-        f"{trues[min(number, len(trues) - 1)]}/{falses[min(number, len(falses) - 1)]}"
-        for number in range(most)
-    ]
 
 
 def _compact_days(evidence: Evidence) -> Iterator[Reading]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dataflow_assets.declaration.rest import Pages
-from dataflow_assets.extract.sniffing.answers import guess_address, guess_pages
+from dataflow_assets.extract.sniffing.answers import guess_address, guess_pages, guess_total
 
 
 def test_secrets_become_variables() -> None:
@@ -72,6 +72,25 @@ def test_other_parameters_are_none(query: str) -> None:
             {"offset": {"param": "offset", "limit_param": "limit", "limit": 50, "total": "total"}},
         ),
         (
+            {"from": "20240301", "offset": "0"},
+            {},
+            {"from": 1, "count": 50, "size_total": 9, "total": 120, "items": []},
+            {"offset": {"param": "offset", "limit_param": None, "limit": 50, "total": "total"}},
+        ),
+        (
+            {"from": "0", "size": "50"},
+            {},
+            {"hits": {"total": 120}},
+            {
+                "offset": {
+                    "param": "from",
+                    "limit_param": "size",
+                    "limit": 50,
+                    "total": "hits.total",
+                }
+            },
+        ),
+        (
             {},
             {},
             {"page": 1, "per_page": 20, "total_pages": 3},
@@ -96,6 +115,28 @@ def test_hints_of_further_pages(
     first = next(guess_pages(params, headers, body, 50))
     assert first.words == words
     Pages.model_validate(first.words)
+
+
+@pytest.mark.parametrize("value", ["2024-03-01", "20240301", "1709251200", "1.5", "-1", "x", ""])
+def test_what_is_no_whole_number_counts_no_rows(value: str) -> None:
+    params = {"from": value, "start": value, "limit": "10"}
+    assert list(guess_pages(params, {}, {"total": 38}, 10)) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "total"),
+    [
+        ({"meta": {"total": 38}}, ("meta.total", 38)),
+        ({"count": 10, "total": 38}, ("total", 38)),
+        ({"total": 10}, ("total", 10)),
+        ({"count": 38}, ("count", 38)),
+        ({"count": 10}, None),
+        ({"total": 3, "total_count": True}, None),
+        ([], None),
+    ],
+)
+def test_totals(body: Any, total: tuple[str, int] | None) -> None:  # noqa: ANN401 - nested JSON
+    assert guess_total(body, 10) == total
 
 
 def test_a_body_without_hints() -> None:

@@ -60,6 +60,42 @@ def test_single_quotes() -> None:
     guess = guess_dialect(written([["a", "b"], ["x, y", "1"], ["z, w", "2"], ["q", "3"]], ",", "'"))
     assert guess is not None
     assert guess.quote == "'"
+    assert "2 of 2 fields that begin with ' end with it, too" in guess.remarks
+
+
+@pytest.mark.parametrize(
+    ("text", "quote"),
+    [
+        ("id,airport\n" + "1,O'HARE\n2,LA GUARDIA\n" * 20, '"'),
+        ("id,airport\n" + "1,'T HOEKJE\n2,'T ZAND\n" * 20, '"'),
+        ("a,b,c\n1,'Til Tuesday,rockin'\n2,x,O'Hare\n3,x,y\n", '"'),
+        ("a,b\n'x',1\ny,2\nz,3\n", '"'),
+        ("a,b\n'x',1\n'y',2\n'z',3\n", "'"),
+        ("a;b\n'It''s; so';1\nx;2\ny;3\nz;4\n", "'"),
+    ],
+)
+def test_apostrophes_are_no_quotes(text: str, quote: str) -> None:
+    guess = guess_dialect(text)
+    assert guess is not None
+    assert guess.quote == quote
+
+
+@pytest.mark.parametrize(
+    ("text", "remark"),
+    [
+        ("a,b\n'x, y',1\nz,2\n", "1 of 1 fields that begin with ' end with it"),
+        ('a,b\n1,"x\n' + "2,y\n" * 9, "encloses no fields"),
+        ('a,b\n"say \\"yes, x\\"",1\n"say \\"no, x\\"",2\n', "a backslash stands before quotes"),
+        ("Report\n" + "a,b\n" + "1,2\n" * 9, "behind line 1"),
+        ("# by Anna\na,b\n1,2\n", "lines that begin with '#' are no records: there are 1"),
+        ("1,2\n3,4\n", "no header: the first record is like the others"),
+        ("word\n" + "foo\nfoo, bar\na, b, c, d\n" * 5, "one column"),
+    ],
+)
+def test_each_word_of_a_dialect_says_on_what_evidence(text: str, remark: str) -> None:
+    guess = guess_dialect(text)
+    assert guess is not None
+    assert any(remark in one for one in guess.remarks), guess
 
 
 @pytest.mark.parametrize(

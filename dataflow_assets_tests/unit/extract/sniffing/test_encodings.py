@@ -51,6 +51,22 @@ def test_bytes_that_cp1252_does_not_know() -> None:
     assert guess_encoding(b"caf\xe9 \x81\n" * 3, cut=False).name == "latin-1"
 
 
+@pytest.mark.parametrize(
+    ("signs", "name"),
+    [(b"\x89\xdb\xd2 \x89\xdb\xaa", "cp1252"), (b"\x89\xdb\x9d \x89\xdb\xa2", "latin-1")],
+)
+def test_a_few_high_bytes_in_english_are_no_cyrillic(signs: bytes, name: str) -> None:
+    content = b"name,hours\n" + b"Prince George,8 am to 5 pm\n" * 50 + b"Mary," + signs + b" 9\n"
+    guess = guess_encoding(content * 3, cut=False)
+    assert guess.name == name
+    assert "they form no words" in (guess.remark or "")
+
+
+def test_one_russian_name_in_english_is_cyrillic() -> None:
+    text = "name,city\n" + "Prince George,London\n" * 50 + "Иванов Иван,Москва\n"
+    assert guess_encoding(text.encode("cp1251"), cut=False).name == "cp1251"
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_each_guess_is_a_codec_that_reads_the_text(content: bytes) -> None:

@@ -30,8 +30,11 @@ def guess(values: list[Any], name: str = "x") -> ColumnGuess:
         (["true", "false"], {"type": "boolean"}),
         (["True", "FALSE", "true"], {"type": "boolean"}),
         (["Y", "N", "Y"], {"type": "boolean"}),
-        (["ja", "nein"], {"type": "boolean", "formats": ["ja/nein"]}),
-        (["Ja", "nein", "Nein"], {"type": "boolean", "formats": ["Ja/nein", "Ja/Nein"]}),
+        (["ja", "nein"], {"type": "boolean", "formats": ["ja/nein"], "ignore_case": True}),
+        (
+            ["Ja", "nein", "Nein"],
+            {"type": "boolean", "formats": ["ja/nein"], "ignore_case": True},
+        ),
         (["2024-03-01", "2024-12-31"], {"type": "date"}),
         (["2024/03/01"], {"type": "date", "formats": ["%Y/%m/%d"]}),
         (["01.02.2024", "31.12.2024"], {"type": "date", "formats": ["%d.%m.%Y"]}),
@@ -231,6 +234,38 @@ def test_what_nearly_fits_stays_text_and_is_told_of() -> None:
     one = guess([*map(str, range(30)), "thirty"])
     assert one.words == {"type": "string", "required": True}
     assert any("30 of 31 values are int64, but not 'thirty'" in remark for remark in one.remarks)
+
+
+def test_a_few_fractions_among_whole_numbers_are_told_of() -> None:
+    told = "27 of 28 values are int64, but not '27.5': declare that type to quarantine these"
+    one = guess([*map(str, range(27)), "27.5", "N/A"])
+    assert one.words == {"type": "float64"}
+    assert told in one.remarks
+    assert not any("int64" in remark for remark in guess(["1", "2.5", "3"]).remarks)
+
+
+def test_words_of_a_boolean_are_read_in_any_case() -> None:
+    column = Column.model_validate(dict(guess(["ja", "nein", "ja"]).words))
+    read = pl.DataFrame({"x": ["Ja", "NEIN"]}).select(value_of(pl.col("x"), column, ()))
+    assert read.to_series().to_list() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("siblings", "kind", "told"),
+    [
+        (["TFTF", "FFTF"], "boolean", "one of two words in 'c0', 'c1': taken as boolean"),
+        (["TFTF"], "string", "only 'F': boolean may be meant, as in 'c0'"),
+        (["FFFF"], "string", None),
+        (["tftf", "tftf"], "string", None),
+    ],
+)
+def test_one_word_of_a_boolean(siblings: list[str], kind: str, told: str | None) -> None:
+    columns = {f"c{place}": list(words) for place, words in enumerate(siblings)}
+    *_, one = guess_columns(pl.DataFrame({**columns, "x": ["F", "F", None, "F"]}))
+    assert one.type == kind
+    assert one.values.height == 1
+    assert any("boolean" in remark for remark in one.remarks) is (told is not None)
+    assert told is None or any(told in remark for remark in one.remarks)
 
 
 @pytest.mark.parametrize(("rows", "required"), [(19, False), (20, True)])
