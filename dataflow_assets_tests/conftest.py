@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from typing_extensions import override
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
@@ -56,6 +57,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGro
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*VARIABLES, *(name for name in os.environ if name.startswith(FOREIGN))):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_another_test() -> Iterator[None]:
+    """Begin without any instance of Dagster.
+
+    Where a test closes two instances in another order than it opened them, Dagster goes on looking
+    for the state of definitions in one that is gone.
+    """
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,6 @@ import psycopg
 import pyarrow as pa
 import pytest
 import yaml
-from dagster._core.storage.defs_state.base import set_defs_state_storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -102,17 +101,6 @@ class Desk:
         assert trial is not None
         assert trial.received == trial.loaded + trial.tally.quarantined + trial.tally.duplicate
         return trial.received, trial.loaded, trial.tally.quarantined
-
-
-@pytest.fixture(autouse=True)
-def no_instance() -> Iterator[None]:
-    """Load declarations without any instance of Dagster, as its commands do.
-
-    Where a test closes two instances in another order than it opened them, Dagster goes on looking
-    for the state of definitions in one that is gone.
-    """
-    with set_defs_state_storage(None):
-        yield
 
 
 @pytest.fixture
