@@ -10,7 +10,6 @@ that no text has are replaced.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,14 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 
+from dataflow_assets.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TEMPLATE = "report.html.jinja"
-UNTEXTLIKE = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]"
-)
-"""Control characters, halves of surrogate pairs, and what turns the direction of text around."""
 BARS = 120
 """The most bars of a plot; of more partitions, neighbours are put together."""
 WIDTH, HEIGHT = 720, 120
@@ -304,7 +301,7 @@ def _template() -> jinja2.Template:
 def _text(value: object) -> object:
     """Replace what no text has, before it is escaped."""
     plain = isinstance(value, str) and not hasattr(value, "__html__")
-    return UNTEXTLIKE.sub("\ufffd", str(value)) if plain else value
+    return printable(str(value)) if plain else value
 
 
 def merged(bars: Sequence[Bar], label: str) -> Bar:
