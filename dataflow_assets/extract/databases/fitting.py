@@ -36,6 +36,8 @@ PLAIN_VALUES: dict[pa.DataType, set[type]] = {
     pa.binary(): {bytes, NONE},
 }
 """Which values of Python a type takes without a look at each."""
+WRITTEN = {str, int, float, NONE}
+"""Which values of Python have a text without a look at each."""
 FLAGS = {0, 1, None}
 DAY = "1970-01-01 "
 
@@ -74,6 +76,8 @@ def fit_values(values: Sequence[Any], kind: pa.DataType) -> Fitted:
         kind: A type of `PLAIN_VALUES`, or a decimal.
     """
     try:
+        if pa.types.is_decimal(kind):
+            return _as_decimals(values, kind)
         return _plainly(values, kind), None
     except WRONG:
         fitted = [_one_fitted(value, kind) for value in values]
@@ -89,20 +93,38 @@ def _plainly(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     Raises:
         Exception: One of `WRONG`: each value has to be looked at.
     """
-    plain = PLAIN_VALUES.get(kind, PLAIN_VALUES[pa.float64()])
-    if not set(map(type, values)) <= plain:
+    types = set(map(type, values))
+    if kind == pa.string() and types <= WRITTEN:
+        if not types <= PLAIN_VALUES[kind]:
+            values = [one if type(one) in PLAIN_VALUES[kind] else repr(one) for one in values]
+        return pa.array(values, kind)
+    if not types <= PLAIN_VALUES[kind]:
         raise TypeError("there are values of another type")
-    if pa.types.is_decimal(kind):
-        numbers = pa.array(values, pa.float64())
-        decimals = numbers.cast(kind)
-        if not decimals.cast(pa.float64()).equals(numbers):
-            raise ValueError("there are numbers with more digits")
-        return decimals
     if pa.types.is_boolean(kind):
         if not set(values) <= FLAGS:
             raise ValueError("there are numbers that are no truth value")
         return pa.array(values, pa.int64()).cast(kind)
     return pa.array(values, kind)
+
+
+def _as_decimals(values: Sequence[Any], kind: pa.DataType) -> Fitted:
+    """Turn numbers into decimals at once, and look only at those with more digits one by one.
+
+    Raises:
+        Exception: One of `WRONG`: each value has to be looked at.
+    """
+    if not set(map(type, values)) <= PLAIN_VALUES[pa.float64()]:
+        raise TypeError("there are values of another type")
+    numbers = pa.array(values, pa.float64())
+    decimals = numbers.cast(kind)
+    longer = pc.not_equal(decimals.cast(pa.float64()), numbers).fill_null(fill_value=False)
+    rows = np.flatnonzero(longer)
+    if not len(rows):
+        return decimals, None
+    found = pa.array([_one_fitted(values[row], kind) for row in rows.tolist()], kind)
+    misfits = np.zeros(len(values), dtype=np.bool_)
+    misfits[rows] = np.array(found.is_null())
+    return pc.replace_with_mask(decimals, longer, found), misfits if misfits.any() else None
 
 
 def _one_fitted(value: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - SQLite's values

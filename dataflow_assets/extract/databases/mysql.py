@@ -107,7 +107,8 @@ def open_session(
             database=url.parts.path.removeprefix("/") or None,
             charset="utf8mb4",
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=timeout.total_seconds(),
+            # The server ends a read that takes too long, and says so; this is for when it cannot.
+            read_timeout=timeout.total_seconds() + CONNECT_TIMEOUT_S,
             **_tls(url),
         )
     with closing(connection):

@@ -40,7 +40,9 @@ SCHEMES: dict[System, tuple[str, ...]] = {
     "sqlite": ("sqlite",),
     "duckdb": ("duckdb",),
 }
-TIMED_OUT = re.compile(r"statement timeout|interrupt|statement execution time", re.IGNORECASE)
+TIMED_OUT = re.compile(
+    r"statement timeout|interrupt|statement execution time|during query \(timed out", re.IGNORECASE
+)
 """What databases say of a read that was ended as its time was over."""
 HIDDEN = "***"
 MOST_SAID = 400
