@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from dagster._core.storage.defs_state.base import set_defs_state_storage
+from dagster._core.storage.defs_state.base import DefsStateStorage
 from typing_extensions import override
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
@@ -60,14 +60,13 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_instance_of_another_test() -> Iterator[None]:
-    """Begin without any instance of Dagster.
+def _no_state_of_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load declarations without the state that Dagster keeps of some definitions; ours have none.
 
-    Where a test closes two instances in another order than it opened them, Dagster goes on looking
-    for the state of definitions in one that is gone.
+    Where instances are closed in another order than they were opened, or by the garbage collector,
+    Dagster goes on looking for that state in one that is gone.
     """
-    with set_defs_state_storage(None):
-        yield
+    monkeypatch.setattr(DefsStateStorage, "get", classmethod(lambda _: None))
 
 
 @pytest.fixture(scope="session")
